@@ -1,0 +1,52 @@
+"""The ``fedvit`` group: finds the commands that the installed packages offer and runs one."""
+
+import sys
+from importlib.metadata import entry_points
+
+import click
+
+from fed_vit_autorl.cli.output import CommandError
+
+
+class EntryPointGroup(click.Group):
+    """Loads a command's module only when that command is asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({point.name for point in entry_points(group="fedvit.commands")})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        for point in entry_points(group="fedvit.commands", name=name):
+            return point.load()
+        return None
+
+
+@click.group(cls=EntryPointGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def fedvit() -> None:
+    """A fleet of vehicles that sees, drives and learns together.
+
+    \b
+    Examples:
+      fedvit doctor                     what this machine has, and what to do about what is missing
+      fedvit demo                       two vehicles, a broker, an aggregator, three rounds of learning
+      fedvit replay my_drive.mcap       a recording through the same nodes, with a report and a video
+      fedvit bench graph --json         latency of the node graph, as one JSON object
+    """
+
+
+def main() -> None:
+    """Runs the command line; a bad input ends with one line that says what to do, and exit status 2."""
+    try:
+        sys.exit(fedvit(standalone_mode=False))
+    except CommandError as error:
+        click.secho(f"fedvit: {error}", fg="red", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.secho("fedvit: stopped", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
