@@ -27,7 +27,7 @@ debian_packages() {
   local wanted=(build-essential cmake git mosquitto mosquitto-clients libegl1 libgl1-mesa-dri libosmesa6 libglib2.0-0) missing=() name
   find_python >/dev/null || wanted+=(python3 python3-venv python3-dev)
   for name in "${wanted[@]}"; do
-    dpkg-query -W -f '${Status} ${Provides}\n' "$name" "${name}t64" 2>/dev/null | grep -q '^install ok installed' || missing+=("$name")
+    [[ $(dpkg-query -W -f '${Status};' "$name" "${name}t64" 2>/dev/null || true) == *'install ok installed'* ]] || missing+=("$name")
   done
   [ ${#missing[@]} -eq 0 ] && return
   say "Debian packages: ${missing[*]}"
@@ -65,7 +65,7 @@ workspace() {
   # Python sources are linked into install/, so only what decides the build's layout is in the stamp.
   local stamp
   stamp=$( { readlink "$root/.venv"; cd "$root"; find src launch config -type f \( -name package.xml -o -name CMakeLists.txt -o -name '*.msg' \
-      -o -name '*.srv' -o -name setup.py -o -name setup.cfg -o -name pyproject.toml \) -exec sha256sum {} +; find launch config -type f; } | sort | sha256sum | cut -c1-16)
+      -o -name '*.srv' -o -name setup.py -o -name setup.cfg \) -exec sha256sum {} +; find launch config -type f; } | sort | sha256sum | cut -c1-16)
   [ "$(cat "$root/install/.stamp" 2>/dev/null)" = "$stamp" ] && return
   say "colcon build"
   mkdir -p "$root/log"

@@ -36,7 +36,7 @@ def fedvit() -> None:
 def main() -> None:
     """Runs the command line; a bad input ends with one line that says what to do, and exit status 2."""
     try:
-        sys.exit(fedvit(standalone_mode=False))
+        sys.exit(fedvit(prog_name="fedvit", standalone_mode=False))
     except CommandError as error:
         click.secho(f"fedvit: {error}", fg="red", err=True)
         sys.exit(2)
