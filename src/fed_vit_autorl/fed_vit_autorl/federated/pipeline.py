@@ -1,0 +1,111 @@
+"""The chain of stages that a fleet's configuration names, the same on both sides of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .refusal import ConfigurationReason, ConfigurationRefused, UpdateReason, UpdateRefused
+from .stages import STAGES, Context, Form, Parts, Stage
+from .update import MAX_HEADER_BYTES, Header, Layout, Update, pack, unpack
+
+
+class Pipeline:
+    """Stages in order.
+
+    The vehicle's side keeps the error-feedback residual: store `state_dict()` with every sent update. What the lossy stages left out of one update is added to the next (error feedback), rounding included.
+    """
+
+    def __init__(self, stages: Sequence[Stage], layout: Layout) -> None:
+        check_order(stages)
+        self.stages = tuple(stages)
+        self.layout = layout
+        lossy = [index for index, stage in enumerate(stages) if stage.lossy]
+        self._lossy = range(lossy[0], lossy[-1] + 1) if lossy else range(0)
+        self._feedback = any(stage.error_feedback for stage in stages)
+        self._residual = np.zeros(layout.size if self._feedback else 0, np.float32)
+
+    @classmethod
+    def from_config(cls, specs: Sequence[str | Mapping[str, Any]], layout: Layout) -> Pipeline:
+        """From the YAML list, for instance `[{clip: {norm: 1}}, {top_k: {ratio: 0.01}}, {quantise: {bits: 8}}]`.
+
+        Raises `ConfigurationRefused`.
+        """
+        return cls([STAGES.build(spec) for spec in specs], layout)
+
+    @property
+    def names(self) -> list[str]:
+        return [stage.name for stage in self.stages]
+
+    @property
+    def max_bytes(self) -> int:
+        """Bound of an update's wire bytes: the dense model and room for headers."""
+        return 5 * self.layout.size + 2 * MAX_HEADER_BYTES + 1024
+
+    def encode(self, update: Update) -> bytes:
+        """Wire bytes of `update`; raises `UpdateRefused` when it has a NaN, an infinity or another layout."""
+        context = Context(self.layout, update.metadata)
+        values = self.layout.flatten(update.tensors)
+        if not np.isfinite(values).all():
+            raise UpdateRefused(UpdateReason.NOT_FINITE, "the update has a NaN or an infinity")
+        parts: Parts = {"values": values}
+        for index, stage in enumerate(self.stages):
+            if self._feedback and index == self._lossy.start:
+                compensated = parts["values"] + self._residual
+                parts = {"values": compensated}
+            parts = stage.encode(parts, context)
+            if self._feedback and index == self._lossy.stop - 1:
+                sent = self._undo(parts, [self.stages[number] for number in self._lossy], context)["values"]
+                self._residual = np.subtract(compensated, sent, out=compensated)
+        return pack(Header.of(update.metadata, self.layout, self.names), parts)
+
+    def decode(self, data: bytes) -> Update:
+        """Update of wire bytes; raises `UpdateRefused` for anything that this pipeline cannot have sent."""
+        header, parts = unpack(data, self.max_bytes)
+        if header.layout != self.layout.digest:
+            raise UpdateRefused(UpdateReason.WRONG_LAYOUT, "made for a model of another layout")
+        if header.stages != self.names:
+            raise UpdateRefused(UpdateReason.WRONG_STAGES, f"stages {header.stages}, this fleet has {self.names}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = self._undo(parts, self.stages, Context(self.layout, header.metadata)).get("values")
+        if values is None or values.dtype != np.float32 or values.shape != (self.layout.size,):
+            raise UpdateRefused(UpdateReason.MALFORMED_STAGE, "the stages did not give a dense float32 vector")
+        if not np.isfinite(values).all():
+            raise UpdateRefused(UpdateReason.NOT_FINITE, "the update has a NaN or an infinity")
+        return Update(self.layout.unflatten(values), header.metadata)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The residual, float32 (P,) or empty: what a restart must not lose."""
+        return {"residual": self._residual.copy()}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Raises `UpdateRefused` when the residual belongs to another model."""
+        residual = state["residual"]
+        if residual.shape != self._residual.shape or residual.dtype != np.float32:
+            raise UpdateRefused(UpdateReason.WRONG_LAYOUT, "the residual belongs to another model or pipeline")
+        self._residual = residual.copy()
+
+    @staticmethod
+    def _undo(parts: Parts, stages: Sequence[Stage], context: Context) -> Parts:
+        for stage in reversed(stages):
+            parts = stage.decode(parts, context)
+        return parts
+
+
+def check_order(stages: Sequence[Stage]) -> None:
+    """Raises `ConfigurationRefused` when a stage cannot take what the one before it gives."""
+    form = Form.DENSE
+    for index, stage in enumerate(stages):
+        if form not in stage.accepts:
+            before = stages[index - 1].name
+            raise ConfigurationRefused(
+                ConfigurationReason.STAGE_ORDER,
+                f"stage {stage.name!r} cannot follow {before!r}: it takes {_listed(stage.accepts)}, not {form}",
+            )
+        form = stage.produces(form)
+
+
+def _listed(forms: frozenset[Form]) -> str:
+    return " or ".join(sorted(forms))

@@ -1,0 +1,37 @@
+"""Arithmetic on whole models, in cache-sized blocks on all cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+from scipy.linalg.blas import saxpy
+
+BLOCK = 32768  # float32 values: 128 KiB, a share of the second-level cache
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), "blocks")
+
+
+def spans(size: int, block: int = BLOCK) -> Iterator[tuple[int, int]]:
+    """(start, stop) of consecutive blocks that cover `size`."""
+    return ((start, min(start + block, size)) for start in range(0, size, block))
+
+
+def for_spans(size: int, work: Callable[[int, int], None], block: int = BLOCK) -> None:
+    """`work(start, stop)` for every block, on all cores; numpy frees the interpreter lock meanwhile."""
+    if size <= block:
+        work(0, size)
+    else:
+        for _ in _pool().map(lambda span: work(*span), spans(size, block)):
+            pass
+
+
+def add_scaled(total: np.ndarray, values: np.ndarray, factor: float) -> None:
+    """total += factor · values, in place, for C-contiguous float32 arrays of one shape: one pass over memory, by BLAS."""
+    saxpy(values.reshape(-1), total.reshape(-1), a=factor)
