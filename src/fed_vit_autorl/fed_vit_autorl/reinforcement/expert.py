@@ -1,0 +1,173 @@
+"""The privileged expert: drives a route on the world's true state, as PDM-Lite does, to be cloned and to be measured against.
+
+Lateral: pure pursuit of the route. Longitudinal: the least acceleration that any of these allows: the free road with its
+curves, the lead vehicle (IDM), the stop line of a red light, anyone forecast to cross the path (constant speed and turn
+rate), the route's end.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fed_vit_autorl.data.classes import VEHICLE
+from fed_vit_autorl.data.sample import EgoState
+from fed_vit_autorl.reinforcement.control import Geometry, PurePursuit
+from fed_vit_autorl.reinforcement.longitudinal import DrivingStyle, curve_speed, follow, free_road, stop_at
+from fed_vit_autorl.reinforcement.route import Pose, Route
+
+PATH_POINTS = 20
+PATH_SPACING_M = 2.0
+HORIZON_M = 60.0
+FORECAST_S = np.arange(0.5, 5.01, 0.5)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The ego's rectangle around the rear axle, in metres."""
+
+    front: float = 3.7
+    rear: float = 0.9
+    width: float = 1.85
+
+
+@dataclass(frozen=True)
+class RoadUser:
+    """Another road user as it truly is: centre in `map` [m], yaw [rad], speed [m/s], length and width [m], class index."""
+
+    x: float
+    y: float
+    yaw: float
+    speed: float
+    length: float
+    width: float
+    class_id: int
+
+
+@dataclass(frozen=True)
+class StopLine:
+    """The next light on the route: distance from the ego's front to its stop line [m] and whether it says stop."""
+
+    distance: float
+    red: bool
+    yellow: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the expert does: steering [rad], acceleration [m/s²], target speed [m/s], path (20, 2) in `base_link`, and why."""
+
+    steering: float
+    acceleration: float
+    target_speed: float
+    path: np.ndarray
+    because: str
+
+
+@dataclass
+class Expert:
+    """Drives one route; keeps its progress and each road user's last yaw (for the turn rate) between calls."""
+
+    route: Route
+    footprint: Footprint = Footprint()
+    style: DrivingStyle = DrivingStyle()
+    geometry: Geometry = Geometry()
+    progress: float | None = None
+    _yaws: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def decide(self, ego: EgoState, users: Mapping[str, RoadUser], light: StopLine | None, speed_limit: float) -> Decision:
+        """The next action. `users` by a name that stays the same from call to call; `speed_limit` in m/s."""
+        pose = Pose(*ego.position[:2], ego.yaw)
+        here = self.route.project(pose, self.progress)
+        self.progress = here.s
+        target = curve_speed(self.route, here.s, speed_limit, self.style)
+        limits = {"free_road": free_road(ego.speed, target, self.style)}
+        limits["route_end"] = stop_at(ego.speed, self.route.length - here.s, self.style)
+        if light is not None and self._must_stop(ego.speed, light):
+            limits["red_light"] = stop_at(ego.speed, light.distance - self.style.stop_line_gap, self.style)
+        limits |= self._traffic(ego, here.s, users)
+        because = min(limits, key=limits.__getitem__)
+        acceleration = limits[because]
+        if ego.speed < 0.1 and acceleration < 0.0:
+            acceleration = -1.0
+        path = self.route.local(pose, here.s, PATH_POINTS, PATH_SPACING_M)
+        steering = PurePursuit(self.geometry).steer(path, ego.speed, 0.05)
+        target = target if because == "free_road" else min(target, max(ego.speed + acceleration, 0.0))
+        return Decision(steering, acceleration, target, path, because)
+
+    def _must_stop(self, speed: float, light: StopLine) -> bool:
+        """Red: unless the line is passed already; yellow: when a stop needs no more than 3 m/s²."""
+        if light.distance < -1.0:
+            return False
+        return light.red or (light.yellow and speed**2 / (2.0 * max(light.distance, 0.1)) <= 3.0)
+
+    def _traffic(self, ego: EgoState, s: float, users: Mapping[str, RoadUser]) -> dict[str, float]:
+        limits: dict[str, float] = {}
+        front = s + self.footprint.front
+        rates = self._turn_rates(ego.stamp, users)
+        near = {name: user for name, user in users.items() if np.hypot(user.x - ego.position[0], user.y - ego.position[1]) < HORIZON_M + 20.0}
+        for name, user in near.items():
+            along, lateral, reach = self._corridor(np.zeros(1), user, rates[name], s)
+            inside = (np.abs(lateral) < reach) & (along > s)
+            if inside.any():
+                gap = float(along[inside].min()) - front - 0.5 * user.width
+                toward = user.speed * np.cos(user.yaw - float(self.route.heading(float(along[inside].min()))))
+                name = "lead" if user.class_id == VEHICLE else "person"
+                limits[name] = min(limits.get(name, np.inf), follow(ego.speed, gap, float(toward), self.style))
+            elif user.speed > 0.3:
+                conflict = self._conflict(ego.speed, s, user, rates[name])
+                if conflict is not None:
+                    stop = stop_at(ego.speed, conflict - front - self.style.standstill_gap, self.style)
+                    limits["crossing"] = min(limits.get("crossing", np.inf), stop)
+        return limits
+
+    def _turn_rates(self, stamp: float, users: Mapping[str, RoadUser]) -> dict[str, float]:
+        """rad/s from each user's yaw at the previous call."""
+        rates = {}
+        for name, user in users.items():
+            before, yaw = self._yaws.get(name, (stamp, user.yaw))
+            change = (user.yaw - yaw + np.pi) % (2.0 * np.pi) - np.pi
+            rates[name] = float(np.clip(change / (stamp - before), -1.0, 1.0)) if stamp > before else 0.0
+        self._yaws = {name: (stamp, user.yaw) for name, user in users.items()}
+        return rates
+
+    def _corridor(self, times: np.ndarray, user: RoadUser, rate: float, s: float) -> tuple[np.ndarray, np.ndarray, float]:
+        """(s, lateral), each (T, C), of the circles that cover the user at `times`, and the lateral reach of a conflict."""
+        half = np.full_like(times, rate) * times / 2.0
+        distance = user.speed * times * np.sinc(half / np.pi)
+        centre = np.stack((user.x + distance * np.cos(user.yaw + half), user.y + distance * np.sin(user.yaw + half)), axis=-1)
+        yaw = user.yaw + rate * times
+        half_length = max(user.length - user.width, 0.0) / 2.0
+        count = 1 if half_length == 0.0 else int(np.ceil(half_length / 0.75)) + 1
+        shift = np.linspace(-half_length, half_length, count)
+        direction = np.stack((np.cos(yaw), np.sin(yaw)), axis=-1)
+        circles = centre[:, None, :] + shift[None, :, None] * direction[:, None, :]
+        along, lateral = self.route.project_points(circles.reshape(-1, 2), s, s + HORIZON_M)
+        margin = 0.3 if user.class_id == VEHICLE else 0.8
+        return along.reshape(len(times), count), lateral.reshape(len(times), count), 0.5 * (self.footprint.width + user.width) + margin
+
+    def _conflict(self, speed: float, s: float, user: RoadUser, rate: float) -> float | None:
+        """Arc length where the user is forecast to be on the path while the ego is, or None."""
+        along, lateral, reach = self._corridor(FORECAST_S, user, rate, s)
+        inside = (np.abs(lateral) < reach) & (along > s + self.footprint.front) & (along < s + HORIZON_M - 1.0)
+        if not inside.any():
+            return None
+        when = FORECAST_S[inside.any(axis=1)]
+        where = along[inside]
+        radius = 0.5 * user.width
+        enter = self._arrival(speed, float(where.min()) - radius - s - self.footprint.front)
+        leave = self._arrival(speed, float(where.max()) + radius - s + self.footprint.rear)
+        slack = 1.0
+        if leave < when[0] - slack or enter > when[-1] + slack + (2.0 if when[-1] == FORECAST_S[-1] else 0.0):
+            return None
+        return float(where.min()) - radius
+
+    def _arrival(self, speed: float, distance: float) -> float:
+        """Seconds until the ego has gone `distance` metres when it accelerates gently to at least 4 m/s."""
+        if distance <= 0.0:
+            return 0.0
+        a, top = 0.7 * self.style.acceleration, max(speed, 8.0)
+        ramp = (top**2 - speed**2) / (2.0 * a)
+        if distance < ramp:
+            return float((np.sqrt(speed**2 + 2.0 * a * distance) - speed) / a)
+        return float((top - speed) / a + (distance - ramp) / top)

@@ -1,0 +1,60 @@
+"""How fast to go: the intelligent driver model, the speed that a route's curves allow, and stopping at a line."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fed_vit_autorl.reinforcement.route import Route
+
+
+@dataclass(frozen=True)
+class DrivingStyle:
+    """Comfort and distance: m/s², m, s. `deceleration` is what is planned with; `hardest` is what is allowed in need."""
+
+    acceleration: float = 1.8
+    deceleration: float = 2.0
+    hardest: float = 6.0
+    lateral: float = 2.0
+    standstill_gap: float = 4.5
+    headway: float = 1.6
+    stop_line_gap: float = 1.5
+
+
+def free_road(speed: float, target_speed: float, style: DrivingStyle) -> float:
+    """Acceleration in m/s² towards `target_speed` (m/s) on an empty road: IDM's, and symmetric braking above the target."""
+    if target_speed < 0.1:
+        return -style.deceleration
+    if speed <= target_speed:
+        return style.acceleration * (1.0 - (speed / target_speed) ** 4)
+    return -min(3.0 * (speed - target_speed), style.deceleration)
+
+
+def follow(speed: float, gap: float, lead_speed: float, style: DrivingStyle) -> float:
+    """IDM's interaction term plus a_max, in m/s² (Treiber et al. 2000): what keeping `gap` metres to the lead allows."""
+    approach = speed * (speed - lead_speed) / (2.0 * np.sqrt(style.acceleration * style.deceleration))
+    wanted = style.standstill_gap + max(speed * style.headway + approach, 0.0)
+    return _bounded(style.acceleration * (1.0 - (wanted / max(gap, 0.1)) ** 2), style)
+
+
+def stop_at(speed: float, distance: float, style: DrivingStyle) -> float:
+    """Acceleration in m/s² that ends `distance` metres ahead at standstill: v²/2d once that is worth braking for."""
+    if distance <= 0.3:
+        return -style.hardest if speed > 1.0 else -style.deceleration
+    needed = speed**2 / (2.0 * distance)
+    approach = np.sqrt(1.2 * style.deceleration * distance)
+    if needed > 0.6 * style.deceleration:
+        return _bounded(-needed, style)
+    return _bounded(min(style.acceleration, 1.5 * (approach - speed)), style)
+
+
+def curve_speed(route: Route, s: float, speed_limit: float, style: DrivingStyle, horizon: float = 60.0) -> float:
+    """The speed in m/s now from which every curve within `horizon` m is reached at √(a_lat/|κ|) with comfortable braking."""
+    ahead = np.arange(0.0, horizon, 2.0)
+    curvature = np.abs(route.curvature(s + ahead))
+    allowed = np.sqrt(style.lateral / np.maximum(curvature, 1e-4))
+    reachable = np.sqrt(allowed**2 + 2.0 * 0.6 * style.deceleration * ahead)
+    return float(min(reachable.min(), speed_limit))
+
+
+def _bounded(acceleration: float, style: DrivingStyle) -> float:
+    return float(np.clip(acceleration, -style.hardest, style.acceleration))
