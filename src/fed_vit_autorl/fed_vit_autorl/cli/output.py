@@ -18,7 +18,7 @@ def json_option(command: Callable) -> Callable:
 
 
 def emit(result: Mapping[str, Any], as_json: bool) -> None:
-    """Prints a result: one line of JSON (NaN and infinities become null), or its keys and values, nested ones indented."""
+    """Prints a result: one line of JSON (NaN and infinities become null), or an indented tree."""
     if as_json:
         click.echo(json.dumps(_plain(result), allow_nan=False))
     else:
