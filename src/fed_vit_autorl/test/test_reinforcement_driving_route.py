@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fed_vit_autorl.reinforcement.route import Pose, RoadOption, Route, RouteReason, RouteRefused, to_local, to_map, wrap
+from fed_vit_autorl.reinforcement.route import (
+    Pose,
+    RoadOption,
+    Route,
+    RouteReason,
+    RouteRefused,
+    to_local,
+    to_map,
+    wrap,
+)
 
 coordinates = st.floats(-1e3, 1e3)
 poses = st.builds(Pose, coordinates, coordinates, st.floats(-np.pi, np.pi))
@@ -18,7 +27,9 @@ def circle(radius: float, sweep: float = np.pi, count: int = 200) -> np.ndarray:
 def test_local_and_map_frames_are_inverse(pose, points):
     points = np.array(points)
     np.testing.assert_allclose(to_map(to_local(points, pose), pose), points, atol=1e-8)
-    np.testing.assert_allclose(np.linalg.norm(to_local(points, pose), axis=1), np.linalg.norm(points - (pose.x, pose.y), axis=1), atol=1e-8)
+    np.testing.assert_allclose(
+        np.linalg.norm(to_local(points, pose), axis=1), np.linalg.norm(points - (pose.x, pose.y), axis=1), atol=1e-8
+    )
 
 
 @given(st.floats(-50, 50))

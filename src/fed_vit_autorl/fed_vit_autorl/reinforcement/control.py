@@ -1,19 +1,16 @@
 """Classical controllers that follow a local path: PID, pure pursuit, Stanley and MPC under one lateral interface.
 
-A path is (K, 2) float, K ≥ 2, in `base_link` (rear axle at the origin, x forward, y left) in driving order. Steering is the
-road-wheel angle in rad, positive left, within ±`max_angle`.
+A path is (K, 2) float, K ≥ 2, in `base_link` (rear axle at the origin, x forward, y left) in driving order.
+Steering is the road-wheel angle in rad, positive left, within ±`max_steering_angle`.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from scipy.optimize import lsq_linear
 
 from fed_vit_autorl.reinforcement.route import wrap
-
-WHEELBASE_M = 2.8
-MAX_STEERING_RAD = 0.6
+from fed_vit_autorl.simulation.vehicle import VehicleParameters
 
 
 class PID:
@@ -41,7 +38,7 @@ class PID:
 
 
 class SpeedPID(PID):
-    """Acceleration in m/s² from the speed error in m/s. The documented gains command pedals; `scale` m/s² is a full pedal."""
+    """Acceleration in m/s² from the speed error in m/s. The gains command pedals; `scale` m/s² is a full pedal."""
 
     def __init__(self, kp: float = 0.5, ki: float = 0.1, kd: float = 0.05, scale: float = 3.0):
         super().__init__(kp, ki, kd, (-1.0, 1.0))
@@ -60,49 +57,39 @@ class LateralController(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """What lateral control needs to know of the vehicle."""
-
-    wheelbase: float = WHEELBASE_M
-    max_angle: float = MAX_STEERING_RAD
-
-    def clip(self, angle: float) -> float:
-        """The angle within the vehicle's range."""
-        return float(np.clip(angle, -self.max_angle, self.max_angle))
-
-
 class PurePursuit:
-    """δ = atan(2 L y / d²) towards the path point at the look-ahead distance d = clip(gain·v, nearest, furthest) (Coulter 1992)."""
+    """δ = atan(2 L y / d²) towards the path point d = clip(gain·v, nearest, furthest) metres away (Coulter 1992)."""
 
-    def __init__(self, geometry: Geometry, gain: float = 0.9, nearest: float = 4.0, furthest: float = 15.0):
-        self.geometry, self.gain, self.nearest, self.furthest = geometry, gain, nearest, furthest
+    def __init__(self, vehicle: VehicleParameters, gain: float = 0.9, nearest: float = 4.0, furthest: float = 15.0):
+        self.vehicle, self.gain, self.nearest, self.furthest = vehicle, gain, nearest, furthest
 
     def steer(self, path: np.ndarray, speed: float, dt: float) -> float:
         """See `LateralController`."""
         ahead = float(np.clip(self.gain * speed, self.nearest, self.furthest))
         x, y = point_at_distance(path, ahead)
-        return self.geometry.clip(float(np.arctan2(2.0 * self.geometry.wheelbase * y, x * x + y * y)))
+        return _clipped(self.vehicle, float(np.arctan2(2.0 * self.vehicle.wheelbase * y, x * x + y * y)))
 
 
 class Stanley:
-    """δ = ψ + atan(k e / (v + softening)) at the front axle (Hoffmann et al. 2007); e positive when the path is to the left."""
+    """δ = ψ + atan(k e / (v + softening)) at the front axle (Hoffmann et al. 2007); e > 0: the path is to the left."""
 
-    def __init__(self, geometry: Geometry, gain: float = 1.0, softening: float = 1.0):
-        self.geometry, self.gain, self.softening = geometry, gain, softening
+    def __init__(self, vehicle: VehicleParameters, gain: float = 1.0, softening: float = 1.0):
+        self.vehicle, self.gain, self.softening = vehicle, gain, softening
 
     def steer(self, path: np.ndarray, speed: float, dt: float) -> float:
         """See `LateralController`."""
-        error, heading, _ = path_errors(path, self.geometry.wheelbase)
-        return self.geometry.clip(heading + float(np.arctan2(self.gain * error, speed + self.softening)))
+        error, heading, _ = path_errors(path, self.vehicle.wheelbase)
+        return _clipped(self.vehicle, heading + float(np.arctan2(self.gain * error, speed + self.softening)))
 
 
 class SteeringPID:
     """PID on the bearing of the path point `ahead` metres away, in rad."""
 
-    def __init__(self, geometry: Geometry, kp: float = 1.0, ki: float = 0.1, kd: float = 0.1, ahead: float = 5.0):
+    def __init__(
+        self, vehicle: VehicleParameters, kp: float = 1.0, ki: float = 0.1, kd: float = 0.1, ahead: float = 5.0
+    ):
         self.ahead = ahead
-        self.pid = PID(kp, ki, kd, (-geometry.max_angle, geometry.max_angle))
+        self.pid = PID(kp, ki, kd, (-vehicle.max_steering_angle, vehicle.max_steering_angle))
 
     def steer(self, path: np.ndarray, speed: float, dt: float) -> float:
         """See `LateralController`."""
@@ -113,18 +100,24 @@ class SteeringPID:
 class LateralMPC:
     """Linear MPC over `horizon` steps on the kinematic bicycle's path errors: ė = vψ, ψ̇ = vδ/L - vκ.
 
-    Minimises Σ w_e e² + w_ψ ψ² + w_δ (δ - δ_ff)² + w_Δ Δδ² under |δ| ≤ max_angle, as a bounded least-squares problem;
+    Minimises Σ w_e e² + w_ψ ψ² + w_δ (δ - δ_ff)² + w_Δ Δδ² under |δ| ≤ max_steering_angle by bounded least squares;
     δ_ff = atan(Lκ) is the steering that the path's own curvature asks for.
     """
 
-    def __init__(self, geometry: Geometry, horizon: int = 10, step_s: float = 0.1, weights: tuple[float, ...] = (1.0, 2.0, 0.5, 4.0)):
-        self.geometry, self.horizon, self.step_s = geometry, horizon, step_s
+    def __init__(
+        self,
+        vehicle: VehicleParameters,
+        horizon: int = 10,
+        step_s: float = 0.1,
+        weights: tuple[float, ...] = (1.0, 2.0, 0.5, 4.0),
+    ):
+        self.vehicle, self.horizon, self.step_s = vehicle, horizon, step_s
         self.weights = np.sqrt(weights)
         self._last = 0.0
 
     def steer(self, path: np.ndarray, speed: float, dt: float) -> float:
         """See `LateralController`."""
-        n, length = self.horizon, self.geometry.wheelbase
+        n, length = self.horizon, self.vehicle.wheelbase
         v = max(speed, 1.0)
         reach = v * self.step_s * np.arange(1, n + 1)
         curvature = np.array([path_errors(path, s)[2] for s in reach])
@@ -147,7 +140,7 @@ class LateralMPC:
         wanted_change = np.zeros(n)
         wanted_change[0] = self._last
         target = np.concatenate((-scale * np.concatenate(free), w_angle * feedforward, w_change * wanted_change))
-        limit = self.geometry.max_angle
+        limit = self.vehicle.max_steering_angle
         self._last = float(lsq_linear(matrix, target, bounds=(-limit, limit)).x[0])
         return self._last
 
@@ -183,3 +176,7 @@ def path_errors(path: np.ndarray, x: float) -> tuple[float, float, float]:
     following = min(best + 1, len(heading) - 1)
     curvature = (heading[following] - heading[following - 1]) / length[following] if following else 0.0
     return float(foot[best, 1]), wrap(float(heading[best])), float(curvature)
+
+
+def _clipped(vehicle: VehicleParameters, angle: float) -> float:
+    return float(np.clip(angle, -vehicle.max_steering_angle, vehicle.max_steering_angle))

@@ -1,8 +1,8 @@
-"""The privileged expert: drives a route on the world's true state, as PDM-Lite does, to be cloned and to be measured against.
+"""The privileged expert: drives a route on the world's true state, as PDM-Lite does, to be cloned and measured against.
 
-Lateral: pure pursuit of the route. Longitudinal: the least acceleration that any of these allows: the free road with its
-curves, the lead vehicle (IDM), the stop line of a red light, anyone forecast to cross the path (constant speed and turn
-rate), the route's end.
+Lateral: pure pursuit of the route. Longitudinal: the least acceleration that any of these allows: the free road with
+its curves, the lead vehicle (IDM), the stop line of a red light, anyone forecast to cross the path (at constant speed
+and turn rate), the route's end.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,11 @@ import numpy as np
 
 from fed_vit_autorl.data.classes import VEHICLE
 from fed_vit_autorl.data.sample import EgoState
-from fed_vit_autorl.reinforcement.control import Geometry, PurePursuit
+from fed_vit_autorl.reinforcement.control import PurePursuit
 from fed_vit_autorl.reinforcement.longitudinal import DrivingStyle, curve_speed, follow, free_road, stop_at
 from fed_vit_autorl.reinforcement.route import Pose, Route
+from fed_vit_autorl.reinforcement.vehicle import Footprint
+from fed_vit_autorl.simulation.vehicle import VehicleParameters
 
 PATH_POINTS = 20
 PATH_SPACING_M = 2.0
@@ -23,17 +25,8 @@ FORECAST_S = np.arange(0.5, 5.01, 0.5)
 
 
 @dataclass(frozen=True)
-class Footprint:
-    """The ego's rectangle around the rear axle, in metres."""
-
-    front: float = 3.7
-    rear: float = 0.9
-    width: float = 1.85
-
-
-@dataclass(frozen=True)
 class RoadUser:
-    """Another road user as it truly is: centre in `map` [m], yaw [rad], speed [m/s], length and width [m], class index."""
+    """Another road user as it truly is: centre in `map` [m], yaw [rad], speed [m/s], length, width [m], class index."""
 
     x: float
     y: float
@@ -55,7 +48,7 @@ class StopLine:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the expert does: steering [rad], acceleration [m/s²], target speed [m/s], path (20, 2) in `base_link`, and why."""
+    """Steering [rad], acceleration [m/s²], target speed [m/s], path (20, 2) in `base_link`, and what decided it."""
 
     steering: float
     acceleration: float
@@ -69,13 +62,15 @@ class Expert:
     """Drives one route; keeps its progress and each road user's last yaw (for the turn rate) between calls."""
 
     route: Route
-    footprint: Footprint = Footprint()
-    style: DrivingStyle = DrivingStyle()
-    geometry: Geometry = Geometry()
+    vehicle: VehicleParameters = field(default_factory=VehicleParameters)
+    footprint: Footprint = field(default_factory=Footprint)
+    style: DrivingStyle = field(default_factory=DrivingStyle)
     progress: float | None = None
     _yaws: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def decide(self, ego: EgoState, users: Mapping[str, RoadUser], light: StopLine | None, speed_limit: float) -> Decision:
+    def decide(
+        self, ego: EgoState, users: Mapping[str, RoadUser], light: StopLine | None, speed_limit: float
+    ) -> Decision:
         """The next action. `users` by a name that stays the same from call to call; `speed_limit` in m/s."""
         pose = Pose(*ego.position[:2], ego.yaw)
         here = self.route.project(pose, self.progress)
@@ -91,7 +86,7 @@ class Expert:
         if ego.speed < 0.1 and acceleration < 0.0:
             acceleration = -1.0
         path = self.route.local(pose, here.s, PATH_POINTS, PATH_SPACING_M)
-        steering = PurePursuit(self.geometry).steer(path, ego.speed, 0.05)
+        steering = PurePursuit(self.vehicle).steer(path, ego.speed, 0.05)
         target = target if because == "free_road" else min(target, max(ego.speed + acceleration, 0.0))
         return Decision(steering, acceleration, target, path, because)
 
@@ -105,8 +100,10 @@ class Expert:
         limits: dict[str, float] = {}
         front = s + self.footprint.front
         rates = self._turn_rates(ego.stamp, users)
-        near = {name: user for name, user in users.items() if np.hypot(user.x - ego.position[0], user.y - ego.position[1]) < HORIZON_M + 20.0}
-        for name, user in near.items():
+        x, y, _ = ego.position
+        for name, user in users.items():
+            if np.hypot(user.x - x, user.y - y) > HORIZON_M + 20.0:
+                continue
             along, lateral, reach = self._corridor(np.zeros(1), user, rates[name], s)
             inside = (np.abs(lateral) < reach) & (along > s)
             if inside.any():
@@ -131,11 +128,15 @@ class Expert:
         self._yaws = {name: (stamp, user.yaw) for name, user in users.items()}
         return rates
 
-    def _corridor(self, times: np.ndarray, user: RoadUser, rate: float, s: float) -> tuple[np.ndarray, np.ndarray, float]:
-        """(s, lateral), each (T, C), of the circles that cover the user at `times`, and the lateral reach of a conflict."""
+    def _corridor(
+        self, times: np.ndarray, user: RoadUser, rate: float, s: float
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """(s, lateral), each (T, C), of the circles that cover the user at `times`, and how near is a conflict."""
         half = np.full_like(times, rate) * times / 2.0
         distance = user.speed * times * np.sinc(half / np.pi)
-        centre = np.stack((user.x + distance * np.cos(user.yaw + half), user.y + distance * np.sin(user.yaw + half)), axis=-1)
+        centre = np.stack(
+            (user.x + distance * np.cos(user.yaw + half), user.y + distance * np.sin(user.yaw + half)), axis=-1
+        )
         yaw = user.yaw + rate * times
         half_length = max(user.length - user.width, 0.0) / 2.0
         count = 1 if half_length == 0.0 else int(np.ceil(half_length / 0.75)) + 1
@@ -144,7 +145,11 @@ class Expert:
         circles = centre[:, None, :] + shift[None, :, None] * direction[:, None, :]
         along, lateral = self.route.project_points(circles.reshape(-1, 2), s, s + HORIZON_M)
         margin = 0.3 if user.class_id == VEHICLE else 0.8
-        return along.reshape(len(times), count), lateral.reshape(len(times), count), 0.5 * (self.footprint.width + user.width) + margin
+        return (
+            along.reshape(len(times), count),
+            lateral.reshape(len(times), count),
+            0.5 * (self.footprint.width + user.width) + margin,
+        )
 
     def _conflict(self, speed: float, s: float, user: RoadUser, rate: float) -> float | None:
         """Arc length where the user is forecast to be on the path while the ego is, or None."""

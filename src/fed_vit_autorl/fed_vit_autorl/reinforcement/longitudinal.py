@@ -9,7 +9,7 @@ from fed_vit_autorl.reinforcement.route import Route
 
 @dataclass(frozen=True)
 class DrivingStyle:
-    """Comfort and distance: m/s², m, s. `deceleration` is what is planned with; `hardest` is what is allowed in need."""
+    """Comfort and distance: m/s², m, s. `deceleration` is what is planned with, `hardest` what need allows."""
 
     acceleration: float = 1.8
     deceleration: float = 2.0
@@ -21,7 +21,7 @@ class DrivingStyle:
 
 
 def free_road(speed: float, target_speed: float, style: DrivingStyle) -> float:
-    """Acceleration in m/s² towards `target_speed` (m/s) on an empty road: IDM's, and symmetric braking above the target."""
+    """Acceleration in m/s² towards `target_speed` (m/s) on an empty road: IDM's, and braking above the target."""
     if target_speed < 0.1:
         return -style.deceleration
     if speed <= target_speed:
@@ -30,7 +30,7 @@ def free_road(speed: float, target_speed: float, style: DrivingStyle) -> float:
 
 
 def follow(speed: float, gap: float, lead_speed: float, style: DrivingStyle) -> float:
-    """IDM's interaction term plus a_max, in m/s² (Treiber et al. 2000): what keeping `gap` metres to the lead allows."""
+    """IDM's acceleration without its free-road term, in m/s² (Treiber et al. 2000), `gap` metres behind a lead."""
     approach = speed * (speed - lead_speed) / (2.0 * np.sqrt(style.acceleration * style.deceleration))
     wanted = style.standstill_gap + max(speed * style.headway + approach, 0.0)
     return _bounded(style.acceleration * (1.0 - (wanted / max(gap, 0.1)) ** 2), style)
@@ -48,7 +48,7 @@ def stop_at(speed: float, distance: float, style: DrivingStyle) -> float:
 
 
 def curve_speed(route: Route, s: float, speed_limit: float, style: DrivingStyle, horizon: float = 60.0) -> float:
-    """The speed in m/s now from which every curve within `horizon` m is reached at √(a_lat/|κ|) with comfortable braking."""
+    """The speed in m/s from which comfortable braking reaches each curve within `horizon` m at √(a_lat/|κ|)."""
     ahead = np.arange(0.0, horizon, 2.0)
     curvature = np.abs(route.curvature(s + ahead))
     allowed = np.sqrt(style.lateral / np.maximum(curvature, 1e-4))

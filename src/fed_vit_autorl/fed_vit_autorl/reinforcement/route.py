@@ -39,7 +39,7 @@ class RoadOption(IntEnum):
 
 @dataclass(frozen=True)
 class Projection:
-    """A pose seen from the route: `s` metres along it, `lateral` metres left of it, `heading_error` rad (pose minus route)."""
+    """A pose seen from the route: `s` m along it, `lateral` m left of it, `heading_error` rad turned left of it."""
 
     s: float
     lateral: float
@@ -144,7 +144,7 @@ class Route:
         return np.arctan2(chord[..., 1], chord[..., 0])
 
     def curvature(self, s: np.ndarray, span: float = 3.0) -> np.ndarray:
-        """Signed curvature in 1/m (left positive) at `s`: of the circle through the points `span` before, at and after."""
+        """Signed curvature in 1/m (left positive) at `s`, of the circle through three points `span` metres apart."""
         s = np.asarray(s, dtype=np.float64)
         before, here, after = self.at(s - span), self.at(s), self.at(s + span)
         a, b = here - before, after - here

@@ -11,7 +11,7 @@ MAX_TRACKS = 64
 
 @dataclass(frozen=True)
 class Tracks:
-    """Confirmed road users: `positions` (N, 2) [m] and `velocities` (N, 2) [m/s] in `map`, `classes` (N,), `scores` (N,)."""
+    """Confirmed road users: `positions` [m], `velocities` [m/s] (N, 2) in `map`, `classes`, `scores` (N,)."""
 
     positions: np.ndarray
     velocities: np.ndarray
@@ -36,7 +36,9 @@ class Tracker:
     detection within `gate_m` metres plus what 15 m/s covers since it was last seen.
     """
 
-    def __init__(self, alpha: float = 0.5, beta: float = 0.15, gate_m: float = 2.5, confirm: int = 2, coast_s: float = 0.5):
+    def __init__(
+        self, alpha: float = 0.5, beta: float = 0.15, gate_m: float = 2.5, confirm: int = 2, coast_s: float = 0.5
+    ):
         self.alpha, self.beta, self.gate_m, self.confirm, self.coast_s = alpha, beta, gate_m, confirm, coast_s
         self._tracks: list[_Track] = []
         self._stamp: float | None = None
@@ -59,7 +61,9 @@ class Tracker:
                 )
         return self._confirmed()
 
-    def _associate(self, detections: np.ndarray, classes: np.ndarray, scores: np.ndarray, stamp: float, dt: float) -> list[int]:
+    def _associate(
+        self, detections: np.ndarray, classes: np.ndarray, scores: np.ndarray, stamp: float, dt: float
+    ) -> list[int]:
         """Give each track its nearest detection; the indices of those left over."""
         free = set(range(len(detections)))
         if self._tracks and len(detections):
