@@ -1,0 +1,1 @@
+"""Metrics of perception, prediction, driving, cloning and federation; free of torch."""

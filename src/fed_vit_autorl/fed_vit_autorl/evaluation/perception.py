@@ -1,0 +1,180 @@
+"""`PerceptionEvaluator`: what a perception model is worth on labelled samples, whole and by group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.classes import MASKS, SEMANTIC_CLASSES
+from ..data.sample import Sample
+from .detection import Frame, average_precision, calibration_error, match
+from .segmentation import Confusion, mean_iou
+
+SETTINGS: tuple[str, ...] = ("urban", "suburban", "rural")
+
+
+@dataclass(frozen=True, eq=False)
+class Perceived:
+    """What a model saw in one image.
+
+    `boxes` (K, 4) xyxy in pixels of the sample's image, `scores` (K,) in [0, 1], `classes` (K,). `masks`: probabilities
+    (h, w) by name, any resolution. `semantic`: scores (classes, h, w), any resolution, or None.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    masks: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    semantic: NDArray[np.float32] | None = None
+
+
+Perceive = Callable[[Sample], Perceived]
+Corruption = Callable[[Sample, np.random.Generator], Sample]
+
+
+class _Tally:
+    """All counts of one group of samples."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.frames: list[Frame] = []
+        self.masks = {name: Confusion(2) for name in MASKS}
+        self.semantic = Confusion(len(SEMANTIC_CLASSES))
+
+    def result(self) -> dict:
+        """The figures that the labels of this group allow."""
+        found: dict = {"samples": self.samples}
+        if self.frames:
+            found |= average_precision(self.frames) | {"detection_ece": _detection_ece(self.frames)}
+        found |= {f"{name}_iou": float(c.iou[1]) for name, c in self.masks.items() if c.counts.any()}
+        if self.semantic.counts.any():
+            semantic = mean_iou(self.semantic, SEMANTIC_CLASSES)
+            # `per_class` means objects where both are labelled
+            found |= {"semantic_per_class": semantic.pop("per_class")} | semantic if self.frames else semantic
+        return found
+
+
+class PerceptionEvaluator:
+    """Counts predictions against labels; `result` has the figures of the whole, of each source and of each domain.
+
+    Keys: `map`, `map50`, `map75`, `per_class`, `detection_ece`; `free_space_iou`, `lane_iou`, `drivable_iou`; `miou`,
+    `per_class`, `pixel_accuracy` for semantic labels; `latency_ms`; `by_source`, `by_domain` and `fairness`.
+    """
+
+    def __init__(self) -> None:
+        self._whole = _Tally()
+        self._groups: dict[str, dict[str, _Tally]] = {"by_source": {}, "by_domain": {}}
+        self._latency_s: list[float] = []
+
+    def add(self, sample: Sample, perceived: Perceived, latency_s: float | None = None) -> None:
+        """Counts one sample. Raises ValueError if it has no labels."""
+        if sample.labels is None:
+            raise ValueError(f"a sample of {sample.source or 'an unnamed source'} has no labels to evaluate against")
+        if latency_s is not None:
+            self._latency_s.append(latency_s)
+        tallies = [self._whole]
+        for group, name in (("by_source", sample.source), ("by_domain", sample.domain)):
+            tallies.append(self._groups[group].setdefault(name or "unnamed", _Tally()))
+        frame, masks, semantic = _frame(sample, perceived), _masks(sample, perceived), _semantic(sample, perceived)
+        for tally in tallies:
+            tally.samples += 1
+            if frame:
+                tally.frames.append(frame)
+            for name, mask in masks.items():
+                tally.masks[name].add(mask, getattr(sample.labels, name))
+            if semantic is not None and sample.labels.semantic is not None:
+                tally.semantic.add(semantic, sample.labels.semantic)
+
+    def evaluate(self, perceive: Perceive, samples: Iterable[Sample]) -> dict:
+        """Runs `perceive` on every sample, timed, and returns `result`."""
+        for sample in samples:
+            started = perf_counter()
+            perceived = perceive(sample)
+            self.add(sample, perceived, perf_counter() - started)
+        return self.result()
+
+    def result(self) -> dict:
+        """The figures; those that no label allows are absent. Raises ValueError if nothing was counted."""
+        if not self._whole.samples:
+            raise ValueError("no samples to evaluate on")
+        groups = {
+            group: {name: tally.result() for name, tally in sorted(tallies.items())}
+            for group, tallies in self._groups.items()
+        }
+        found = self._whole.result() | groups
+        if self._latency_s:
+            milliseconds = 1e3 * np.array(self._latency_s)
+            p50, p95, p99 = np.percentile(milliseconds, (50, 95, 99))
+            found["latency_ms"] = {"p50": p50, "p95": p95, "p99": p99, "max": milliseconds.max()}
+        return found | {"fairness": fairness(found["by_domain"])}
+
+
+def fairness(by_domain: Mapping[str, Mapping]) -> dict:
+    """How evenly a model serves the settings: {figure: {setting: mean over its domains, `gap`: best - worst}}.
+
+    A domain belongs to the setting that it names ("rural_noon"); domains that name none count for none.
+    """
+    found: dict = {}
+    for figure in ("map50", "free_space_iou", "lane_iou", "miou"):
+        means = {}
+        for setting in SETTINGS:
+            # "suburban" contains "urban": whole words only
+            values = [
+                group[figure] for name, group in by_domain.items() if setting in name.split("_") and figure in group
+            ]
+            if np.isfinite(values).any():
+                means[setting] = float(np.nanmean(values))
+        if len(means) > 1:
+            found[figure] = means | {"gap": max(means.values()) - min(means.values())}
+    return found
+
+
+def robustness(perceive: Perceive, samples: list[Sample], corruptions: Mapping[str, Corruption], seed: int = 0) -> dict:
+    """{corruption: figures} on corrupted samples; `kept` of each is its share of the clean figure."""
+    figures = ("map", "map50", "free_space_iou", "lane_iou", "miou")
+    clean = PerceptionEvaluator().evaluate(perceive, samples)
+    found: dict = {"clean": {name: clean[name] for name in figures if name in clean}}
+    for name, corrupt in corruptions.items():
+        random = np.random.default_rng(seed)
+        result = PerceptionEvaluator().evaluate(perceive, (corrupt(sample, random) for sample in samples))
+        kept = {figure: result[figure] / value for figure, value in found["clean"].items() if value > 0}
+        found[name] = {figure: result[figure] for figure in found["clean"]} | {"kept": kept}
+    return found
+
+
+def _frame(sample: Sample, perceived: Perceived) -> Frame | None:
+    labels = sample.labels
+    if labels is None or not labels.objects_known:
+        return None
+    return Frame(perceived.boxes, perceived.scores, perceived.classes, labels.boxes, labels.classes, labels.ignored)
+
+
+def _masks(sample: Sample, perceived: Perceived) -> dict[str, NDArray[np.bool_]]:
+    size = (sample.camera.width, sample.camera.height)
+    return {
+        name: cv2.resize(perceived.masks[name], size, interpolation=cv2.INTER_LINEAR) >= 0.5
+        for name in MASKS
+        if name in perceived.masks
+    }
+
+
+def _semantic(sample: Sample, perceived: Perceived) -> NDArray[np.int64] | None:
+    if perceived.semantic is None:
+        return None
+    size = (sample.camera.width, sample.camera.height)
+    channels = [cv2.resize(channel, size, interpolation=cv2.INTER_LINEAR) for channel in perceived.semantic]
+    return np.argmax(channels, axis=0)
+
+
+def _detection_ece(frames: list[Frame]) -> float:
+    confidence, right = [], []
+    for frame in frames:
+        counts, hits = match(frame)
+        confidence.append(frame.scores[counts])
+        right.append(hits[counts])
+    return calibration_error(np.concatenate(confidence), np.concatenate(right))
