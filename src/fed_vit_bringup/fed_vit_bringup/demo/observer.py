@@ -1,0 +1,128 @@
+"""Watches the demo's vehicles from outside: an annotated video and a record of every command, for the report."""
+
+import csv
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import rclpy
+from rclpy.node import Node
+
+from fed_vit_autorl.edge.topics import TOPICS
+from fed_vit_autorl.evaluation.drawing import draw_scene
+from fed_vit_autorl.evaluation.video import VideoWriter
+from fed_vit_bringup.graph import carla_sensors
+from fed_vit_common.conversions import rgb_image, seconds
+from fed_vit_common.node import run
+from fed_vit_common.qos import PROFILES, message_class
+
+IMAGES_KEPT = 8
+FRAMES_PER_VIDEO_FRAME = 2
+VIDEO_RATE = 10
+
+
+class ReleaseSeen(msgspec.Struct):
+    """What a vehicle's perception did with one release."""
+
+    version: int
+    active: bool
+    reason: str
+    frames_dropped_by_swap: int
+
+
+class Observed(msgspec.Struct):
+    """What was seen of one vehicle; written beside its commands as ``observed.json``."""
+
+    frames: int = 0
+    commands: int = 0
+    interventions: dict[str, int] = {}
+    releases: list[ReleaseSeen] = []
+
+
+class VehicleObserver:
+    """One vehicle's topics, its video and its commands (``commands.csv``: stamp [s], latency [ms], speed, reason …)."""
+
+    def __init__(self, node: Node, vehicle: str, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._images: deque = deque(maxlen=IMAGES_KEPT)
+        self._command: Any = None
+        self._speed = 0.0
+        self._seen = Observed()
+        self._video = VideoWriter(folder / "camera.mp4", VIDEO_RATE)
+        self._file = (folder / "commands.csv").open("w", newline="")
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(["stamp", "latency_ms", "speed", "steering_angle", "throttle", "brake", "reason", "model"])
+        sensors = carla_sensors(vehicle)
+        for topic, callback in (
+            ("camera/image", self._on_image),
+            ("odometry", self._on_odometry),
+            ("perception/fed_vit", self._on_scene),
+            ("control/commands", self._on_command),
+            ("model/status", self._on_status),
+        ):
+            edge = TOPICS[topic]
+            name = sensors.get(topic, f"/{vehicle}/{topic}")
+            node.create_subscription(message_class(edge.type), name, callback, PROFILES[edge.qos])
+
+    def _on_image(self, message: Any) -> None:
+        self._images.append(message)
+
+    def _on_odometry(self, message: Any) -> None:
+        self._speed = message.twist.twist.linear.x
+
+    def _on_scene(self, scene: Any) -> None:
+        self._seen.frames += 1
+        self._model = scene.model_id
+        if self._seen.frames % FRAMES_PER_VIDEO_FRAME:
+            return
+        image = next((kept for kept in self._images if kept.header.stamp == scene.header.stamp), None)
+        if image is not None:
+            self._video.add(draw_scene(rgb_image(image), scene, self._command, self._speed))
+
+    def _on_command(self, command: Any) -> None:
+        self._command = command
+        if not command.trace:
+            return
+        latency_ms = (time.time_ns() - command.trace[0].sent_ns) * 1e-6
+        self._seen.commands += 1
+        if command.reason:
+            self._seen.interventions[command.reason] = self._seen.interventions.get(command.reason, 0) + 1
+        controls = (command.steering_angle, command.throttle, command.brake)
+        values = (f"{value:.4f}" for value in (seconds(command.header.stamp), latency_ms, self._speed, *controls))
+        self._rows.writerow([*values, command.reason, getattr(self, "_model", "")])
+
+    def _on_status(self, status: Any) -> None:
+        if status.node == "perception":
+            self._seen.releases.append(
+                ReleaseSeen(status.version, status.active, status.reason, status.frames_dropped_by_swap)
+            )
+
+    def close(self) -> None:
+        """Completes the video and writes the record."""
+        self._video.close()
+        self._file.close()
+        (self._folder / "observed.json").write_bytes(msgspec.json.encode(self._seen))
+
+
+class Observer(Node):
+    """One node for all of the demo's vehicles; parameters ``vehicles`` and ``output``."""
+
+    def __init__(self) -> None:
+        super().__init__("observer")
+        vehicles = self.declare_parameter("vehicles", ["vehicle_1"]).value
+        output = Path(self.declare_parameter("output", "out/demo").value)
+        self._observers = [VehicleObserver(self, vehicle, output / vehicle) for vehicle in vehicles]
+
+    def destroy_node(self) -> None:
+        """Completes what the observers write."""
+        for observer in self._observers:
+            observer.close()
+        super().destroy_node()
+
+
+def main() -> None:
+    """Entry point of the ``observer`` executable."""
+    run(Observer)

@@ -1,0 +1,286 @@
+"""The node graph, once, as plain data: the launch files and the supervisor both start what stands here.
+
+Neither ``launch`` nor ``rclpy`` is imported, so that the graph can be read, tested and printed anywhere. The order of the nodes in a
+graph is the order in which they come up; they stop in the reverse one.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+
+Value = bool | int | float | str | list
+
+# The shield is up before anything can drive, and the last to go.
+BRINGUP_ORDER = ("safety", "latency", "perception", "policy", "client")
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One process with one node.
+
+    Attributes:
+        package, executable: what ``ros2 run`` would be given.
+        name, namespace: the namespace is absolute.
+        parameters_files: later files override earlier ones.
+        parameters: override the files.
+        remappings: (from, to) pairs.
+        lifecycle: the node is brought up by configure and activate.
+        respawn: started again, with a growing delay, when its process dies.
+        required: the whole graph stops when its process ends.
+        screen: what the process prints goes to the terminal instead of its log file.
+        environment: added to the process's environment.
+        log_level: of the node's ROS logger.
+    """
+
+    package: str
+    executable: str
+    name: str
+    namespace: str
+    parameters_files: tuple[str, ...] = ()
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+    lifecycle: bool = True
+    respawn: bool = False
+    required: bool = False
+    screen: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    log_level: str = "info"
+
+    @property
+    def full_name(self) -> str:
+        """Namespace and name, as other nodes see it."""
+        return f"{self.namespace.rstrip('/')}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in the order in which they come up, and whether they are brought up at all or left to the operator."""
+
+    nodes: tuple[NodeSpec, ...]
+    autostart: bool = True
+
+    def __post_init__(self) -> None:
+        names = [node.full_name for node in self.nodes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two nodes of the same name in one graph: {', '.join(twice)}")
+
+    def __add__(self, other: "Graph") -> "Graph":
+        return Graph(self.nodes + other.nodes, self.autostart and other.autostart)
+
+    def node(self, full_name: str) -> NodeSpec:
+        """The node of that full name; KeyError with the names there are if there is none."""
+        found = next((node for node in self.nodes if node.full_name == full_name), None)
+        if found is None:
+            raise KeyError(
+                f"no node {full_name} in this graph; there are: {', '.join(n.full_name for n in self.nodes)}"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What every graph can be told; the same names on the command line of ``ros2 launch`` and of ``fedvit up``."""
+
+    namespace: str = field(default="/autonomous_vehicle", metadata={"help": "namespace of the vehicle's nodes"})
+    params_file: str = field(default="", metadata={"help": "YAML file with parameters that override config/*.yaml"})
+    use_sim_time: bool = field(default=False, metadata={"help": "take the time from /clock"})
+    autostart: bool = field(default=True, metadata={"help": "configure and activate the nodes in order"})
+    use_respawn: bool = field(default=True, metadata={"help": "start a node again when its process dies"})
+    log_level: str = field(default="info", metadata={"help": "debug, info, warn, error or fatal"})
+
+    def common(self, name: str) -> dict:
+        """What these arguments mean for the node ``name``."""
+        config = Path(get_package_share_directory("fed_vit_bringup")) / "config"
+        own = config / f"{name}.yaml"
+        files = (str(own),) if own.is_file() else ()
+        return {
+            "name": name,
+            "namespace": "/" + self.namespace.strip("/"),
+            "parameters_files": files + ((self.params_file,) if self.params_file else ()),
+            "parameters": {"use_sim_time": self.use_sim_time},
+            "log_level": self.log_level,
+        }
+
+
+def vehicle_graph(
+    arguments: Arguments = Arguments(),
+    *,
+    sensors: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Mapping[str, Value]] | None = None,
+    leave_out: tuple[str, ...] = (),
+) -> Graph:
+    """The five nodes of one vehicle.
+
+    Args:
+        sensors: topics of the table that are published elsewhere, as {topic: where}; no copy is made of them.
+        parameters: {node name: {parameter: value}} on top of the files.
+        leave_out: names of nodes that this vehicle does without.
+    """
+    nodes = []
+    for name in BRINGUP_ORDER:
+        if name in leave_out:
+            continue
+        common = arguments.common(name)
+        nodes.append(
+            NodeSpec(
+                package=f"fed_vit_{name}",
+                executable=f"{name}_node",
+                remappings=tuple((sensors or {}).items()),
+                respawn=arguments.use_respawn,
+                **{**common, "parameters": {**common["parameters"], **(parameters or {}).get(name, {})}},
+            )
+        )
+    return Graph(tuple(nodes), arguments.autostart)
+
+
+def carla_sensors(role: str) -> dict[str, str]:
+    """Where the CARLA ROS bridge publishes the vehicle's sensors."""
+    return {
+        "camera/image": f"/carla/{role}/rgb_front/image",
+        "camera/camera_info": f"/carla/{role}/rgb_front/camera_info",
+        "lidar/points": f"/carla/{role}/lidar",
+        "odometry": f"/carla/{role}/odometry",
+    }
+
+
+@dataclass(frozen=True)
+class CarlaArguments(Arguments):
+    """A vehicle in CARLA, reached through the CARLA ROS bridge."""
+
+    use_sim_time: bool = field(default=True, metadata={"help": "take the time from /clock"})
+    role: str = field(default="ego_vehicle", metadata={"help": "the vehicle's role name in the bridge's topics"})
+
+
+def carla_graph(
+    arguments: CarlaArguments = CarlaArguments(), *, parameters: Mapping[str, Mapping[str, Value]] | None = None
+) -> Graph:
+    """A vehicle whose sensors are the bridge's topics, and the adapter that converts everything else."""
+    vehicle = vehicle_graph(arguments, sensors=carla_sensors(arguments.role), parameters=parameters)
+    common = arguments.common("adapter")
+    adapter = NodeSpec(
+        package="fed_vit_sim",
+        executable="carla_adapter",
+        lifecycle=False,
+        respawn=arguments.use_respawn,
+        **{**common, "parameters": {**common["parameters"], "role": arguments.role}},
+    )
+    return vehicle + Graph((adapter,), arguments.autostart)
+
+
+@dataclass(frozen=True)
+class FleetArguments(Arguments):
+    """Several vehicles in the embedded world."""
+
+    namespace: str = field(default="/", metadata={"help": "namespace above the vehicles'"})
+    use_sim_time: bool = field(default=True, metadata={"help": "take the time from /clock"})
+    vehicles: int = field(default=2, metadata={"help": "how many vehicles"})
+
+
+def vehicle_names(count: int) -> list[str]:
+    """Names of a fleet's vehicles: their role in the world, namespace and id in the federation."""
+    return [f"vehicle_{index + 1}" for index in range(count)]
+
+
+def fleet_graph(
+    arguments: FleetArguments = FleetArguments(),
+    *,
+    parameters: Mapping[str, Mapping[str, Mapping[str, Value]]] | None = None,
+) -> Graph:
+    """Vehicles in the embedded world, which starts when all of them are up.
+
+    Args:
+        parameters: {vehicle, or "world": {node name: {parameter: value}}} on top of the files.
+    """
+    given = parameters or {}
+    graph = Graph((), arguments.autostart)
+    names = vehicle_names(arguments.vehicles)
+    for name in names:
+        shared = {key: getattr(arguments, key) for key in Arguments.__dataclass_fields__}
+        vehicle = CarlaArguments(**{**shared, "namespace": f"{arguments.namespace.rstrip('/')}/{name}"}, role=name)
+        own = {"client": {"vehicle": name}}
+        own |= {node: {**own.get(node, {}), **values} for node, values in given.get(name, {}).items()}
+        graph += carla_graph(vehicle, parameters=own)
+    common = replace(arguments, use_sim_time=False).common("world")
+    values = {**common["parameters"], "vehicles": names, **given.get("world", {}).get("world", {})}
+    world = NodeSpec(
+        package="fed_vit_sim",
+        executable="world_node",
+        lifecycle=False,
+        required=True,
+        **{**common, "parameters": values},
+    )
+    return graph + Graph((world,), arguments.autostart)
+
+
+@dataclass(frozen=True)
+class ReplayArguments(Arguments):
+    """A recording, played step by step through a vehicle's nodes."""
+
+    namespace: str = field(default="/replay", metadata={"help": "namespace of the nodes under test"})
+    use_sim_time: bool = field(default=True, metadata={"help": "take the time from /clock"})
+    use_respawn: bool = field(default=False, metadata={"help": "start a node again when its process dies"})
+    bag: str = field(default="", metadata={"help": "rosbag2 folder or .mcap / .db3 file"})
+    map: str = field(default="", metadata={"help": "recorded topics by role, as TOPIC:=RECORDED, separated by commas"})
+    output: str = field(default="out/replay", metadata={"help": "folder for the report and the video"})
+
+
+def replay_graph(
+    arguments: ReplayArguments = ReplayArguments(), *, parameters: Mapping[str, Mapping[str, Value]] | None = None
+) -> Graph:
+    """A vehicle without its federated client, and the player that feeds it; the graph ends with the recording."""
+    vehicle = vehicle_graph(arguments, parameters=parameters, leave_out=("client",))
+    common = arguments.common("replay")
+    values = {"bag": arguments.bag, "map": arguments.map, "output": arguments.output}
+    player = NodeSpec(
+        package="fed_vit_sim",
+        executable="replay_node",
+        lifecycle=False,
+        required=True,
+        screen=True,
+        **{**common, "parameters": {"use_sim_time": False, **values}},
+    )
+    return vehicle + Graph((player,), arguments.autostart)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A graph that can be launched by name: its arguments' type and its builder."""
+
+    arguments: type[Arguments]
+    build: Callable[..., Graph]
+
+
+LAUNCHES: dict[str, Launch] = {
+    "vehicle": Launch(Arguments, vehicle_graph),
+    "carla": Launch(CarlaArguments, carla_graph),
+    "fleet": Launch(FleetArguments, fleet_graph),
+    "replay": Launch(ReplayArguments, replay_graph),
+}
+
+
+def parse_arguments(kind: type[Arguments], given: Mapping[str, str]) -> Arguments:
+    """Arguments from text as typed on a command line; ValueError names what is wrong and what there is."""
+    fields = kind.__dataclass_fields__
+    unknown = sorted(set(given) - set(fields))
+    if unknown:
+        raise ValueError(f"no argument {', '.join(unknown)}; there are: {', '.join(fields)}")
+    return kind(**{name: _PARSERS[type(fields[name].default)](name, text) for name, text in given.items()})
+
+
+def _boolean(name: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{name} is true or false, not {text!r}")
+    return text.lower() == "true"
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name} is a whole number, not {text!r}") from None
+
+
+_PARSERS: dict[type, Callable[[str, str], Value]] = {bool: _boolean, int: _integer, str: lambda name, text: text}

@@ -1,0 +1,24 @@
+from glob import glob
+
+from setuptools import find_packages, setup
+
+setup(
+    name="fed_vit_bringup",
+    version="0.1.0",
+    packages=find_packages(include=["fed_vit_bringup"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/fed_vit_bringup"]),
+        ("share/fed_vit_bringup", ["package.xml"]),
+        # Users edit and launch these two folders at the repository's root.
+        ("share/fed_vit_bringup/config", glob("../../config/*.*")),
+        ("share/fed_vit_bringup/launch", glob("../../launch/*.launch.py")),
+    ],
+    zip_safe=False,
+    entry_points={
+        "fedvit.commands": [
+            "up = fed_vit_bringup.commands:up",
+            "replay = fed_vit_bringup.commands:replay",
+        ],
+        "fedvit.benches": ["graph = fed_vit_bringup.bench_graph:bench_graph"],
+    },
+)
