@@ -1,0 +1,1 @@
+"""Reinforcement learning on raw modules, so that what is learned federates as plain state dicts."""

@@ -1,0 +1,117 @@
+"""The driving policy network: a small actor on perception's result and the route, and a critic for reinforcement."""
+
+import torch
+from torch import Tensor, nn
+
+from fed_vit_autorl.reinforcement.policy_io import (
+    EGO_WIDTH,
+    OBJECT_WIDTH,
+    OBJECTS,
+    PATH_POINTS,
+    PATH_SPACING_M,
+    SECTORS,
+)
+from fed_vit_autorl.simulation.vehicle import VehicleParameters
+
+ACCELERATION_RANGE = (-6.0, 2.0)
+MAX_OFFSET_M = 1.0
+MAX_SPEED = 20.0
+STEERING_RESIDUAL = 0.05
+
+
+class Encoder(nn.Module):
+    """The policy's inputs (see `policy_io`) → (B, width)."""
+
+    def __init__(self, feature_width: int, width: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.LayerNorm(feature_width), nn.Linear(feature_width, 16), nn.Tanh(), nn.Dropout(0.3)
+        )
+        self.objects = nn.Sequential(nn.Linear(OBJECT_WIDTH, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU())
+        self.route = nn.Sequential(nn.Linear(3 * PATH_POINTS, 64), nn.ReLU())
+        self.mix = nn.Sequential(nn.Linear(16 + 48 + 64 + SECTORS + EGO_WIDTH, width), nn.ReLU())
+        self.out = nn.Sequential(nn.Linear(width, width), nn.ReLU())
+
+    def forward(self, features: Tensor, objects: Tensor, free_space: Tensor, ego: Tensor, route: Tensor) -> Tensor:
+        # The score, an object's last number, is above zero for objects that exist.
+        present = (objects[..., -1:] > 0.0).to(objects.dtype)
+        crowd = (self.objects(objects) * present).amax(dim=1)
+        parts = (self.features(features), crowd, self.route(route.flatten(1)), free_space, ego)
+        return self.out(self.mix(torch.cat(parts, dim=1)))
+
+
+class VisionPolicy(nn.Module):
+    """Actor: perception's features and objects, ego motion and route → steering, acceleration, path, target speed.
+
+    The path is the route with a learned lateral offset, and steering is pure pursuit of that path with a small learned
+    correction, so that an error of the network moves the vehicle inside its lane instead of off the road.
+    """
+
+    def __init__(self, feature_width: int, width: int = 128, vehicle: VehicleParameters | None = None) -> None:
+        super().__init__()
+        self.feature_width, self.width = feature_width, width
+        self.wheelbase = (vehicle or VehicleParameters()).wheelbase
+        self.encoder = Encoder(feature_width, width)
+        self.longitudinal = nn.Linear(width, 2)
+        self.lateral = nn.Linear(width, 3)
+        nn.init.zeros_(self.lateral.weight)
+        nn.init.zeros_(self.lateral.bias)
+
+    def forward(
+        self, features: Tensor, objects: Tensor, free_space: Tensor, ego: Tensor, route: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`control` (B, 2), `path` (B, 20, 2), `target_speed` (B, 1)."""
+        hidden = self.encoder(features, objects, free_space, ego, route)
+        low, high = ACCELERATION_RANGE
+        longitudinal = self.longitudinal(hidden)
+        acceleration = longitudinal[:, :1].clamp(low, high)
+        target_speed = MAX_SPEED * torch.sigmoid(longitudinal[:, 1:])
+        lateral = torch.tanh(self.lateral(hidden))
+        path = self._path(route, MAX_OFFSET_M * lateral[:, :2])
+        steering = self._pursue(path, 10.0 * ego[:, 0]) + STEERING_RESIDUAL * lateral[:, 2]
+        return torch.cat((steering[:, None], acceleration), dim=1), path, target_speed
+
+    @staticmethod
+    def _path(route: Tensor, offset: Tensor) -> Tensor:
+        """The route's waypoints moved to the left by an offset that goes from the first value to the second."""
+        points = 20.0 * route[..., :2]
+        steps = torch.diff(points, dim=1)
+        steps = torch.cat((steps, steps[:, -1:]), dim=1)
+        normal = torch.stack((-steps[..., 1], steps[..., 0]), dim=-1)
+        normal = normal / normal.norm(dim=-1, keepdim=True).clamp(min=1e-3)
+        ramp = torch.linspace(0.0, 1.0, PATH_POINTS, dtype=route.dtype, device=route.device)
+        shift = offset[:, :1] * (1.0 - ramp) + offset[:, 1:] * ramp
+        # The path begins where the vehicle is, so that the offset does not jump under it.
+        return points + normal * (shift * (4.0 * ramp).clamp(max=1.0))[..., None]
+
+    def _pursue(self, path: Tensor, speed: Tensor) -> Tensor:
+        """Pure pursuit, δ = atan(2 L y / d²), of the point 0.9 s ahead, at least 4 m and at most 15 m."""
+        ahead = ((0.9 * speed).clamp(4.0, 15.0) / PATH_SPACING_M - 1.0)[:, None]
+        index = torch.arange(PATH_POINTS, dtype=path.dtype, device=path.device)
+        weight = (1.0 - (index - ahead).abs()).clamp(min=0.0)
+        x, y = (path * weight[..., None]).sum(dim=1).unbind(dim=1)
+        return torch.atan(2.0 * self.wheelbase * y / (x * x + y * y).clamp(min=1.0))
+
+
+class Critic(nn.Module):
+    """State value (B,) on the same inputs, with an encoder of its own; never exported."""
+
+    def __init__(self, feature_width: int, width: int = 128) -> None:
+        super().__init__()
+        self.encoder = Encoder(feature_width, width)
+        self.value = nn.Linear(width, 1)
+
+    def forward(self, features: Tensor, objects: Tensor, free_space: Tensor, ego: Tensor, route: Tensor) -> Tensor:
+        return self.value(self.encoder(features, objects, free_space, ego, route)).squeeze(1)
+
+
+def example_inputs(feature_width: int, batch: int = 1) -> dict[str, Tensor]:
+    """Zero inputs of the right names and shapes, for export."""
+    shapes = {
+        "features": (feature_width,),
+        "objects": (OBJECTS, OBJECT_WIDTH),
+        "free_space": (SECTORS,),
+        "ego": (EGO_WIDTH,),
+        "route": (PATH_POINTS, 3),
+    }
+    return {name: torch.zeros(batch, *shape) for name, shape in shapes.items()}

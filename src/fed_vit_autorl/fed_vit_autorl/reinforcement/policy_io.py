@@ -1,0 +1,211 @@
+"""What goes into the driving policy and what comes out: the one place that training, the node and the evaluators share.
+
+Tensors (batch 1, float32): `features` (1, D) as perception made them; `objects` (1, 12, 10) the nearest tracked road
+users, absent ones zero; `free_space` (1, 16) free road per sector; `ego` (1, 22) motion, limits, what the route holds
+next; `route` (1, 20, 3) the route ahead in `base_link`. Out: `control` (1, 2) steering [rad] and acceleration [m/s²],
+`path` (1, 20, 2) [m] in `base_link`, `target_speed` (1, 1) [m/s].
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+import numpy as np
+
+from fed_vit_autorl.data.classes import OBJECT_CLASSES
+from fed_vit_autorl.data.sample import EgoState
+from fed_vit_autorl.reinforcement.route import Pose, Route, to_local
+from fed_vit_autorl.reinforcement.tracking import Tracker, Tracks
+from fed_vit_autorl.reinforcement.vehicle import Footprint, pedals
+from fed_vit_autorl.simulation.vehicle import Control, VehicleParameters
+
+OBJECTS, OBJECT_WIDTH = 12, 10
+SECTORS = 16
+EGO_WIDTH = 22
+PATH_POINTS, PATH_SPACING_M = 20, 2.0
+HORIZON_M = 50.0
+CORRIDOR_MARGIN_M = 0.35
+OFF_ROUTE_M = 5.0
+OUTPUTS = ("control", "path", "target_speed")
+
+
+class PolicyReason(StrEnum):
+    """Why there is no action."""
+
+    OFF_ROUTE = "off_route"
+    FEATURES_SHAPE = "features_shape"
+    SCENE_NOT_FINITE = "scene_not_finite"
+    OUTPUT_NOT_FINITE = "policy_output_not_finite"
+
+
+class PolicyRefused(ValueError):
+    """An input or output that must not be driven on; `reason` says why."""
+
+    def __init__(self, reason: PolicyReason, detail: str):
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+class LightState(IntEnum):
+    """State of a traffic light, numbered as `fed_vit_msgs/TrafficLight`."""
+
+    UNKNOWN = 0
+    RED = 1
+    YELLOW = 2
+    GREEN = 3
+    OFF = 4
+
+
+@dataclass(frozen=True)
+class SceneView:
+    """Perception's result as the policy reads it.
+
+    `features` (D,); `positions` (N, 2) each object's nearest point in `base_link` [m], `classes` (N,) indices of
+    `OBJECT_CLASSES`, `scores` (N,) in [0, 1]; `free_distance` (S,) [m] per sector of the view, left to right.
+    """
+
+    features: np.ndarray
+    positions: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    classes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    free_distance: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True)
+class Light:
+    """The next light on the route: its state and the distance from the vehicle's front to its stop line [m]."""
+
+    state: LightState
+    distance: float
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Pedals and steering, the acceleration [m/s²], target speed [m/s] and path (20, 2) in `base_link` behind them."""
+
+    control: Control
+    acceleration: float
+    target_speed: float
+    path: np.ndarray
+
+
+@dataclass
+class PolicyIO:
+    """Inputs and outputs of one drive along one route; keeps the progress and the object tracks from frame to frame."""
+
+    route: Route
+    feature_width: int
+    vehicle: VehicleParameters = field(default_factory=VehicleParameters)
+    footprint: Footprint = field(default_factory=Footprint)
+    tracker: Tracker = field(default_factory=Tracker)
+    progress: float | None = None
+
+    def encode(self, scene: SceneView, ego: EgoState, light: Light | None, speed_limit: float) -> dict[str, np.ndarray]:
+        """The policy's inputs for one frame. Raises `PolicyRefused` (off_route, features_shape, scene_not_finite)."""
+        if scene.features.shape != (self.feature_width,):
+            detail = f"{scene.features.shape}, the policy takes ({self.feature_width},)"
+            raise PolicyRefused(PolicyReason.FEATURES_SHAPE, detail)
+        seen = (scene.features, scene.positions, scene.scores, scene.free_distance)
+        if not all(np.isfinite(array).all() for array in seen):
+            raise PolicyRefused(PolicyReason.SCENE_NOT_FINITE, "features, objects or free distances")
+        pose = Pose(*ego.position[:2], ego.yaw)
+        here = self.route.project(pose, self.progress)
+        if abs(here.lateral) > OFF_ROUTE_M:
+            raise PolicyRefused(PolicyReason.OFF_ROUTE, f"{abs(here.lateral):.1f} m beside the route")
+        self.progress = here.s
+        tracks = self.tracker.update(ego, scene.positions, scene.classes, scene.scores)
+        objects, lead = self._objects(tracks, pose, here.s)
+        waypoints = self.route.local(pose, here.s, PATH_POINTS, PATH_SPACING_M)
+        ahead = here.s + PATH_SPACING_M * np.arange(1, PATH_POINTS + 1)
+        motion = [ego.speed / 10.0, ego.yaw_rate, ego.acceleration / 5.0, speed_limit / 10.0]
+        motion += [here.lateral, here.heading_error * 2.0]
+        lights = self._light(ego.speed, light)
+        ending = _stop(ego.speed, self.route.length - here.s)
+        inputs = {
+            "features": scene.features,
+            "objects": objects,
+            "free_space": _sectors(scene.free_distance),
+            "ego": np.concatenate((motion, lights, lead_features(ego.speed, lead), ending)),
+            "route": np.concatenate((waypoints / 20.0, 10.0 * self.route.curvature(ahead)[:, None]), axis=1),
+        }
+        return {name: np.ascontiguousarray(array[None], np.float32) for name, array in inputs.items()}
+
+    def decode(self, outputs: Mapping[str, np.ndarray], speed: float) -> Proposal:
+        """The proposal for the policy's outputs at `speed` m/s. Raises `PolicyRefused(policy_output_not_finite)`."""
+        if not all(np.isfinite(outputs[name]).all() for name in OUTPUTS):
+            raise PolicyRefused(PolicyReason.OUTPUT_NOT_FINITE, "the model gave NaN or infinity")
+        steering, acceleration = (float(value) for value in outputs["control"][0])
+        limit = self.vehicle.max_steering_angle
+        throttle, brake = pedals(acceleration, speed, self.vehicle)
+        control = Control(min(max(steering, -limit), limit), throttle, brake)
+        target = max(float(outputs["target_speed"][0, 0]), 0.0)
+        return Proposal(control, acceleration, target, outputs["path"][0].astype(np.float64))
+
+    def _objects(self, tracks: Tracks, pose: Pose, s: float) -> tuple[np.ndarray, tuple[float, float] | None]:
+        """The nearest objects' rows, and (gap [m], speed along the route [m/s]) of the first one in the ego's corridor.
+
+        Row: gap / 50, lateral / 10, speed along and across the route / 10, / 5, x / 50, y / 20, class one-hot, score.
+        """
+        rows = np.zeros((OBJECTS, OBJECT_WIDTH))
+        if not len(tracks.positions):
+            return rows, None
+        local = to_local(tracks.positions, pose)
+        order = np.argsort(np.linalg.norm(local, axis=1))[:OBJECTS]
+        local, velocity = local[order], tracks.velocities[order]
+        along, lateral = self.route.project_points(tracks.positions[order], s, s + HORIZON_M + self.footprint.front)
+        heading = self.route.heading(along)
+        forward = np.stack((np.cos(heading), np.sin(heading)), axis=-1)
+        speed_along = np.einsum("ij,ij->i", velocity, forward)
+        speed_across = forward[:, 0] * velocity[:, 1] - forward[:, 1] * velocity[:, 0]
+        gap = along - s - self.footprint.front
+        classes, scores = tracks.classes[order], tracks.scores[order]
+        geometry = (
+            gap / 50.0,
+            lateral / 10.0,
+            speed_along / 10.0,
+            speed_across / 5.0,
+            local[:, 0] / 50,
+            local[:, 1] / 20,
+        )
+        one_hot = np.eye(len(OBJECT_CLASSES))[classes]
+        rows[: len(order)] = np.clip(np.concatenate((np.stack(geometry, -1), one_hot, scores[:, None]), 1), -2.0, 2.0)
+        reach = 0.5 * self.footprint.width + CORRIDOR_MARGIN_M
+        inside = (np.abs(lateral) < reach) & (along > s + 0.1) & (gap < HORIZON_M) & (local[:, 0] > 0.0)
+        if not inside.any():
+            return rows, None
+        first = np.flatnonzero(inside)[np.argmin(gap[inside])]
+        return rows, (float(max(gap[first], 0.0)), float(speed_along[first]))
+
+    def _light(self, speed: float, light: Light | None) -> list[float]:
+        """One-hot red, yellow, green, and the stop features of the line; zeros without a light ahead."""
+        known = (LightState.RED, LightState.YELLOW, LightState.GREEN)
+        if light is None or light.state not in known or not -1.0 < light.distance < HORIZON_M:
+            return [0.0] * 6
+        return [*(float(light.state == state) for state in known), *_stop(speed, light.distance)]
+
+
+def lead_features(speed: float, lead: tuple[float, float] | None) -> list[float]:
+    """A lead at (gap [m], speed [m/s]): present, nearness, its speed, deceleration that it takes, wanted gap by gap."""
+    if lead is None:
+        return [0.0] * 7
+    gap, lead_speed = lead
+    closing = max(speed - lead_speed, 0.0)
+    wanted = (4.5 + 1.6 * speed + 0.26 * speed * (speed - lead_speed)) / max(gap, 0.5)
+    needed = closing**2 / (2.0 * max(gap - 3.0, 0.5))
+    nearness = [np.exp(-gap / 5.0), np.exp(-gap / 20.0), gap / 50.0]
+    return [1.0, *nearness, lead_speed / 10.0, min(needed / 4.0, 2.0), float(np.clip(wanted, 0.0, 3.0))]
+
+
+def _stop(speed: float, distance: float) -> list[float]:
+    """A place to stop `distance` m ahead: near, far, and the deceleration that it takes / 4 m/s²."""
+    distance = max(distance, 0.0)
+    needed = speed**2 / (2.0 * max(distance - 1.0, 0.5))
+    return [np.exp(-distance / 5.0), np.exp(-distance / 25.0), min(needed / 4.0, 2.0)]
+
+
+def _sectors(free_distance: np.ndarray) -> np.ndarray:
+    """Free distances / 50 resampled to 16 sectors; all free where perception gives none."""
+    if not len(free_distance):
+        return np.ones(SECTORS)
+    places = (np.arange(SECTORS) + 0.5) * len(free_distance) / SECTORS - 0.5
+    return np.clip(np.interp(places, np.arange(len(free_distance)), free_distance) / 50.0, 0.0, 1.0)
