@@ -15,7 +15,8 @@ from .update import MAX_HEADER_BYTES, Header, Layout, Update, pack, unpack
 class Pipeline:
     """Stages in order.
 
-    The vehicle's side keeps the error-feedback residual: store `state_dict()` with every sent update. What the lossy stages left out of one update is added to the next (error feedback), rounding included.
+    On the vehicle, what the lossy stages left out of one update is added to the next (error feedback), rounding
+    included: store `state_dict()` with every update that is sent.
     """
 
     def __init__(self, stages: Sequence[Stage], layout: Layout) -> None:

@@ -54,6 +54,7 @@ class AggregationReason(StrEnum):
     WRONG_LAYOUT = "wrong_layout"
     MISSING_METRIC = "missing_metric"
     WRONG_STATE = "wrong_state"
+    DUPLICATE = "duplicate"
 
 
 class AggregationRefused(ValueError):

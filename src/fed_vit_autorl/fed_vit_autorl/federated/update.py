@@ -32,6 +32,7 @@ class UpdateMetadata:
     """Where an update comes from.
 
     `samples` ≥ 0 counts local training samples; `metrics` are finite: `loss`, `local_steps`, `local_lr` …
+    `profile` names the sub-model that was trained, empty for the whole model.
     """
 
     round: int
@@ -39,6 +40,7 @@ class UpdateMetadata:
     vehicle: str
     samples: int
     metrics: dict[str, float] = field(default_factory=dict)
+    profile: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vehicle: str
     samples: int
     metrics: dict[str, float]
+    profile: str
     layout: str
     stages: list[str]
 
@@ -116,13 +119,14 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             metadata.vehicle,
             metadata.samples,
             metadata.metrics,
+            metadata.profile,
             layout.digest,
             stages,
         )
 
     @property
     def metadata(self) -> UpdateMetadata:
-        return UpdateMetadata(self.round, self.base_version, self.vehicle, self.samples, self.metrics)
+        return UpdateMetadata(self.round, self.base_version, self.vehicle, self.samples, self.metrics, self.profile)
 
 
 def pack(header: Header, parts: Tensors) -> bytes:

@@ -1,13 +1,11 @@
-"""Weighted averaging of updates."""
+"""Weighted averaging of updates: FedAvg, FedProx."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
 from ..update import Tensors, Update
-from .base import STRATEGIES, Strategy
+from .base import STRATEGIES, Strategy, require_positive
 from .blocks import add_scaled
 
 
@@ -36,12 +34,19 @@ class FedAvg(MeanStrategy):
     """McMahan et al. 2017: x ← x + server_lr · Σ w_i Δ_i / Σ w_i."""
 
     def __init__(self, server_lr: float = 1.0) -> None:
-        if not (math.isfinite(server_lr) and server_lr > 0):
-            raise ValueError("server_lr must be positive")
-        self.server_lr = server_lr
+        self.server_lr = require_positive("server_lr", server_lr)
 
     def _combine(self) -> Tensors:
-        model = {name: tensor.astype(np.float32) for name, tensor in self._model.items()}
-        for name, mean in self._mean().items():
-            add_scaled(model[name], mean, self.server_lr)
-        return model
+        return self._moved(self._mean(), self.server_lr)
+
+
+@STRATEGIES.register("fedprox")
+class FedProx(FedAvg):
+    """Li et al. 2020: averages like FedAvg; vehicles add `proximal_mu` · (w - global) to their gradients (`local`)."""
+
+    def __init__(self, proximal_mu: float = 0.01, server_lr: float = 1.0) -> None:
+        super().__init__(server_lr)
+        self.proximal_mu = require_positive("proximal_mu", proximal_mu)
+
+    def client_settings(self) -> dict[str, float]:
+        return {"proximal_mu": self.proximal_mu}

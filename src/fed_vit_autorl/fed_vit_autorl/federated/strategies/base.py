@@ -7,9 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..refusal import AggregationReason, AggregationRefused
 from ..registry import Registry
 from ..update import Layout, Tensors, Update
+from .blocks import add_scaled
 
 
 class Strategy(ABC):
@@ -33,13 +36,10 @@ class Strategy(ABC):
         self._count = 0
 
     def add(self, update: Update, weight: float) -> None:
-        """One update with its weight > 0 (a regional mean: with the sum of its weights); raises `AggregationRefused`."""
+        """One update with its weight > 0 (a regional mean: the sum of its weights); raises `AggregationRefused`."""
         if not (math.isfinite(weight) and weight > 0):
             raise AggregationRefused(AggregationReason.BAD_WEIGHT, f"weight {weight} of {update.metadata.vehicle}")
-        if Layout.of(update.tensors) != self._layout:
-            raise AggregationRefused(
-                AggregationReason.WRONG_LAYOUT, f"tensors of {update.metadata.vehicle} differ from the global model's"
-            )
+        self._check(update)
         self._accumulate(update, weight)
         self._count += 1
 
@@ -66,6 +66,19 @@ class Strategy(ABC):
         if state:
             raise AggregationRefused(AggregationReason.WRONG_STATE, f"{self.name} keeps no state, got {sorted(state)}")
 
+    def _check(self, update: Update) -> None:
+        if Layout.of(update.tensors) != self._layout:
+            raise AggregationRefused(
+                AggregationReason.WRONG_LAYOUT, f"tensors of {update.metadata.vehicle} differ from the global model's"
+            )
+
+    def _moved(self, change: Tensors, step: float = 1.0) -> Tensors:
+        """New tensors: global + step · change."""
+        model = {name: tensor.astype(np.float32) for name, tensor in self._model.items()}
+        for name, tensor in model.items():
+            add_scaled(tensor, change[name], step)
+        return model
+
     @abstractmethod
     def _accumulate(self, update: Update, weight: float) -> None: ...
 
@@ -74,3 +87,17 @@ class Strategy(ABC):
 
 
 STRATEGIES: Registry[Strategy] = Registry("strategy")
+
+
+def require_positive(name: str, value: float) -> float:
+    """`value`, or ValueError unless it is finite and > 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive, not {value}")
+    return value
+
+
+def require_fraction(name: str, value: float) -> float:
+    """`value`, or ValueError unless 0 ≤ value < 1."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be in [0, 1), not {value}")
+    return value

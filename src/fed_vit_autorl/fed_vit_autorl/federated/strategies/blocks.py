@@ -33,5 +33,5 @@ def for_spans(size: int, work: Callable[[int, int], None], block: int = BLOCK) -
 
 
 def add_scaled(total: np.ndarray, values: np.ndarray, factor: float) -> None:
-    """total += factor · values, in place, for C-contiguous float32 arrays of one shape: one pass over memory, by BLAS."""
+    """total += factor · values, in place, for C-contiguous float32 arrays of one shape: one BLAS pass over memory."""
     saxpy(values.reshape(-1), total.reshape(-1), a=factor)

@@ -1,0 +1,67 @@
+"""SCAFFOLD: control variates against client drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..refusal import AggregationReason, AggregationRefused
+from ..update import Layout, Tensors, Update
+from .averaging import MeanStrategy
+from .base import STRATEGIES, require_positive
+from .blocks import add_scaled
+
+
+@STRATEGIES.register("scaffold")
+class Scaffold(MeanStrategy):
+    """Karimireddy et al. 2020, option II: c ← c + |S|/N · mean(c_i⁺ - c_i), with c_i⁺ - c_i = -c - Δ_i / (K η).
+
+    The change of a vehicle's variate follows from its update, so nothing more is sent up than Δ_i and the metrics
+    `local_steps` (K) and `local_lr` (η, plain SGD). Vehicles get c by `client_tensors` and use `local.ControlVariate`.
+    Updates and variates are unweighted, as in the paper.
+    """
+
+    readable = True
+
+    def __init__(self, num_vehicles: int, server_lr: float = 1.0) -> None:
+        self.num_vehicles = int(require_positive("num_vehicles", num_vehicles))
+        self.server_lr = require_positive("server_lr", server_lr)
+        self._control: Tensors = {}
+
+    def begin(self, model: Tensors, round_number: int) -> None:
+        super().begin(model, round_number)
+        if not self._control:
+            self._control = {name: np.zeros(tensor.shape, np.float32) for name, tensor in model.items()}
+        elif Layout.of(self._control) != self._layout:
+            raise AggregationRefused(AggregationReason.WRONG_STATE, "the control variate belongs to another model")
+        self._change = {name: np.zeros(tensor.shape, np.float32) for name, tensor in model.items()}
+
+    def client_tensors(self) -> Tensors:
+        return self._control
+
+    def state_dict(self) -> Tensors:
+        return self._control
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        self._control = {name: np.array(tensor, np.float32) for name, tensor in state.items()}
+
+    def _accumulate(self, update: Update, weight: float) -> None:
+        metrics = update.metadata.metrics
+        travelled = metrics.get("local_steps", 0) * metrics.get("local_lr", 0)
+        if not travelled > 0:
+            raise AggregationRefused(
+                AggregationReason.MISSING_METRIC,
+                f"SCAFFOLD needs local_steps and local_lr > 0 from {update.metadata.vehicle}",
+            )
+        super()._accumulate(update, 1.0)
+        for name, change in self._change.items():
+            add_scaled(change, update.tensors[name], -1 / travelled)
+
+    def _combine(self) -> Tensors:
+        share = self._count / self.num_vehicles
+        for name, control in self._control.items():
+            # mean over S of (-c - Δ_i/(Kη)), times |S|/N
+            change = self._change[name] / np.float32(self._count) - control
+            add_scaled(control, change, min(share, 1.0))
+        return self._moved(self._mean(), self.server_lr)
