@@ -5,8 +5,8 @@ import signal
 from pathlib import Path
 
 import click
-from fed_vit_autorl.cli.output import CommandError, emit, json_option
 
+from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_bringup.domain import free_domain
 from fed_vit_bringup.graph import LAUNCHES, Graph, ReplayArguments, parse_arguments, replay_graph
 from fed_vit_bringup.process import NodeNotFoundError

@@ -1,7 +1,7 @@
 """The node graph, once, as plain data: the launch files and the supervisor both start what stands here.
 
-Neither ``launch`` nor ``rclpy`` is imported, so that the graph can be read, tested and printed anywhere. The order of the nodes in a
-graph is the order in which they come up; they stop in the reverse one.
+Neither ``launch`` nor ``rclpy`` is imported, so that the graph can be read, tested and printed anywhere. The order of
+the nodes in a graph is the order in which they come up; they stop in the reverse one.
 """
 
 from collections.abc import Callable, Mapping

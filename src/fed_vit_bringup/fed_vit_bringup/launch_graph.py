@@ -1,6 +1,7 @@
 """Turns a graph into actions of ROS 2 ``launch``, so that a launch file is two lines.
 
-Everything that needs ``launch`` or ``launch_ros`` goes through ``LaunchApi``, which the tests replace: those packages are not on PyPI.
+Everything that needs ``launch`` or ``launch_ros`` goes through ``LaunchApi``, which the tests replace: those packages
+are not on PyPI.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from fed_vit_bringup.graph import LAUNCHES, Graph, NodeSpec, parse_arguments
 from fed_vit_bringup.order import State, Step, due
 
 RESPAWN_DELAY_S = 1.0
+TRANSITION_IDS = {Step.CONFIGURE: 1, Step.ACTIVATE: 3}  # lifecycle_msgs/Transition
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class LaunchApi:
 
 
 def describe(name: str, api: LaunchApi | None = None) -> Any:
-    """The launch description of a graph by its name in ``LAUNCHES``: its arguments are declared, and resolved when it is launched."""
+    """The launch description of the graph of that name in ``LAUNCHES``, with its arguments declared."""
     api = api or LaunchApi.real()
     chosen = LAUNCHES[name]
     fields = chosen.arguments.__dataclass_fields__
@@ -145,9 +147,8 @@ class _BringUp:
 
     def _change(self, spec: NodeSpec, step: Step) -> Any:
         matcher = self._api.matches_action(self._actions[spec.full_name])
-        transition = {Step.CONFIGURE: 1, Step.ACTIVATE: 3}[step]  # lifecycle_msgs/Transition
         return self._api.EmitEvent(
-            event=self._api.ChangeState(lifecycle_node_matcher=matcher, transition_id=transition)
+            event=self._api.ChangeState(lifecycle_node_matcher=matcher, transition_id=TRANSITION_IDS[step])
         )
 
     def _transition(self, spec: NodeSpec, context: Any) -> list:

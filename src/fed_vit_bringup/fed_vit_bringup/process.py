@@ -95,7 +95,7 @@ class NodeProcess:
             return
 
     def stop(self) -> signal.Signals | None:
-        """Ends the process and its children, gently first; returns the last signal that was needed, None if it had ended before."""
+        """Ends the process and its children, gently first; returns the last signal needed, None if it had ended."""
         needed = None
         for number, patience in ESCALATION:
             if self.exit_status is not None:

@@ -92,7 +92,7 @@ class Supervisor:
         self.stop()
 
     def start(self, timeout_s: float = 180.0) -> None:
-        """Brings everything up; raises BringUpError when a node dies, refuses or takes too long, leaving the rest to ``stop``."""
+        """Brings everything up; BringUpError when a node dies, refuses or takes too long. The owner calls ``stop``."""
         end = time.monotonic() + timeout_s
         while not self.is_up():
             self.poll()
@@ -107,7 +107,7 @@ class Supervisor:
         return is_up(self.graph, self._states())
 
     def poll(self) -> None:
-        """Collects answers, notices deaths and silence, takes the steps that are due; call it at least once a second."""
+        """Collects answers, notices deaths and silence, takes the steps that are due; wants a call each second."""
         self._client.spin(POLL_S)
         now = time.monotonic()
         for node in self._nodes.values():
@@ -138,7 +138,7 @@ class Supervisor:
         }
 
     def kill(self, full_name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Sends a signal to one node's process, as a fault would; respawn then follows from the node's specification."""
+        """Sends a signal to one node's process, as a fault would; whether it respawns stands in the graph."""
         process = self._nodes[self.graph.node(full_name).full_name].process
         if process:
             process.send(number)

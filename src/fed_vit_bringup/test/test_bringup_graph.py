@@ -1,6 +1,7 @@
 """The graph as data: names, order, remappings, arguments."""
 
 import pytest
+
 from fed_vit_autorl.edge.topics import TOPICS, VEHICLE_NODES
 from fed_vit_bringup.graph import (
     LAUNCHES,

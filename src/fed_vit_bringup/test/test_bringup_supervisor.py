@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from fed_vit_bringup.domain import free_domain
 from fed_vit_bringup.graph import Graph, NodeSpec
 from fed_vit_bringup.order import State

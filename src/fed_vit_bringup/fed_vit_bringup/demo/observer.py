@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import rclpy
+from fed_vit_autorl.evaluation.drawing import draw_scene
 from rclpy.node import Node
 
 from fed_vit_autorl.edge.topics import TOPICS
-from fed_vit_autorl.evaluation.drawing import draw_scene
 from fed_vit_autorl.evaluation.video import VideoWriter
 from fed_vit_bringup.graph import carla_sensors
 from fed_vit_common.conversions import rgb_image, seconds
