@@ -5,6 +5,7 @@ import onnx
 import pytest
 import safetensors.numpy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from fed_vit_autorl.deployment import candidate, keys, release
 from fed_vit_autorl.deployment.release import Reason, ReleaseRefused
 from fed_vit_autorl.edge import runtime
@@ -56,7 +57,8 @@ def refusal(call, *arguments, **options) -> str:
 def test_a_signed_release_loads_and_runs(base):
     folder, written = base
     manifest = release.verify(folder, [KEY.public_key()])
-    assert manifest == written and manifest.digest == written.digest
+    assert manifest == written
+    assert manifest.digest == written.digest
     engine = runtime.load(folder, manifest, "linear", expected_inputs={"x": (1, 3)})
     np.testing.assert_array_equal(engine.run({"x": np.ones((1, 3), np.float32)})["y"], [[2, 3, 4]])
 
@@ -107,7 +109,8 @@ def test_a_signed_manifest_that_is_none_is_refused(base, encoded):
 def test_a_manifest_cannot_name_files_elsewhere(base, tmp_path):
     with pytest.raises(ValueError, match="can't hold"):
         release.write_release(tmp_path / "evil", {"../evil.onnx": b""}, KEY, version=1, architecture={})
-    assert not (tmp_path / "evil").exists() and sorted(path.name for path in tmp_path.iterdir()) == ["base"]
+    assert not (tmp_path / "evil").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base"]
     folder, manifest = base
     encoded = release.encode_manifest(manifest).replace(b'"linear.onnx"', b'"../linear.onnx"')
     (folder / release.MANIFEST).write_bytes(encoded)
@@ -127,11 +130,9 @@ def test_a_candidate_has_new_weights_old_graph_and_its_own_golden_outputs(base, 
         folder, manifest, tmp_path / "next", {"linear": {"layer.bias": np.zeros(3)}}, KEY, version=2, round=1
     )
     verified = release.verify(tmp_path / "next", [KEY.public_key()])
-    assert (
-        verified == made
-        and verified.parent == manifest.digest
-        and verified.files["linear.onnx"] == manifest.files["linear.onnx"]
-    )
+    assert verified == made
+    assert verified.parent == manifest.digest
+    assert verified.files["linear.onnx"] == manifest.files["linear.onnx"]
     engine = runtime.load(tmp_path / "next", verified, "linear")
     np.testing.assert_array_equal(engine.run({"x": np.ones((1, 3), np.float32)})["y"], [[1, 1, 1]])
 

@@ -1,0 +1,115 @@
+"""The shared ViT backbone: an image in, a grid of tokens and convolutional detail out."""
+
+from __future__ import annotations
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+DETAIL_WIDTHS = (16, 24, 64)
+"""Channels of the detail maps at strides 2, 4 and 8."""
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, group normalisation, ReLU. Batch statistics would leak between the vehicles of a fleet."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            nn.GroupNorm(8, outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Detail(nn.Module):
+    """Image (B, 3, H, W) → maps at strides 4 and 8 with the detail that patches of 16 pixels lose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, second, third = DETAIL_WIDTHS
+        self.stride4 = nn.Sequential(ConvNorm(3, first, stride=2), ConvNorm(first, second, stride=2))
+        self.stride8 = ConvNorm(second, third, stride=2)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        fine = self.stride4(image)
+        return fine, self.stride8(fine)
+
+
+class Backbone(nn.Module):
+    """A timm ViT beside a small convolutional detail branch.
+
+    stem "patch": the ViT cuts the image into patches itself, as timm's do. stem "conv": its patches are cut from the
+    detail branch's stride-8 map, which trains much faster from scratch (Xiao et al., "Early convolutions help
+    transformers see better", 2021). `name`: any timm ViT instead of the given sizes (stem "patch" only).
+    Raises ValueError for sizes that don't fit together.
+    """
+
+    def __init__(
+        self,
+        img_size: tuple[int, int],
+        patch_size: int,
+        embed_dim: int,
+        depth: int,
+        num_heads: int,
+        stem: str = "patch",
+        name: str = "",
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        if stem not in ("patch", "conv") or (name and stem == "conv"):
+            raise ValueError(f"stem is 'patch' or 'conv', and 'patch' with a named backbone; not {stem!r}")
+        self.stem, self.pretrained = stem, pretrained
+        shared = {"num_classes": 0, "global_pool": "", "fc_norm": False}
+        if name:
+            self.vit = timm.create_model(name, pretrained=pretrained, img_size=img_size, num_classes=0)
+        elif stem == "conv":
+            if patch_size % 8:
+                raise ValueError(f"the conv stem needs a patch size that is a multiple of 8, not {patch_size}")
+            coarse = tuple(side // 8 for side in img_size)
+            self.vit = VisionTransformer(
+                coarse,
+                patch_size // 8,
+                DETAIL_WIDTHS[-1],
+                embed_dim=embed_dim,
+                depth=depth,
+                num_heads=num_heads,
+                class_token=False,
+                **shared,
+            )
+        else:
+            self.vit = VisionTransformer(
+                img_size, patch_size, embed_dim=embed_dim, depth=depth, num_heads=num_heads, **shared
+            )
+        self.patch_size = self.vit.patch_embed.patch_size[0] * (8 if stem == "conv" else 1)
+        if self.patch_size % 8 or any(side % self.patch_size for side in img_size):
+            raise ValueError(f"{img_size} is no multiple of the patch size, or {self.patch_size} none of 8")
+        self.img_size = img_size
+        self.width: int = self.vit.embed_dim
+        self.detail = Detail()
+        if pretrained:
+            mean, deviation = (torch.tensor(self.vit.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
+            self.register_buffer("mean", mean, persistent=False)
+            self.register_buffer("gain", 1 / deviation, persistent=False)
+
+    def set_input_size(self, img_size: tuple[int, int]) -> None:
+        """Take images of another size (H, W) from now on; positional embeddings are resampled (bicubic)."""
+        if any(side % self.patch_size for side in img_size):
+            raise ValueError(f"{img_size} is no multiple of the patch size {self.patch_size}")
+        scale = 8 if self.stem == "conv" else 1
+        self.vit.set_input_size(img_size=tuple(side // scale for side in img_size))
+        self.img_size = tuple(img_size)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Image (B, 3, H, W) in [0, 1] → tokens (B, D, H/p, W/p), detail (B, 24, H/4, W/4) and (B, 64, H/8, W/8)."""
+        image = (image - self.mean) * self.gain if self.pretrained else image - 0.45
+        fine, coarse = self.detail(image)
+        tokens = self.vit.forward_features(coarse if self.stem == "conv" else image)
+        tokens = tokens[:, self.vit.num_prefix_tokens :]
+        height, width = (side // self.patch_size for side in self.img_size)
+        return tokens.transpose(1, 2).unflatten(2, (height, width)), fine, coarse
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of scalars that `module` learns."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,134 @@
+"""Training losses of the perception heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fed_vit_autorl.data.classes import UNLABELLED
+
+from .heads import MASK_STRIDE, STRIDE, locations
+
+CANDIDATES = 9
+"""Locations that one object may train."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels of a batch. Boxes are padded with class -1.
+
+    boxes (B, K, 4) xyxy in pixels, classes (B, K) int64, ignored (B, M, 4), objects_known (B,) bool, masks (B, 3, H,
+    W) and
+    semantic (B, H, W) uint8 with 255 for unlabelled.
+    """
+
+    boxes: Tensor
+    classes: Tensor
+    ignored: Tensor
+    objects_known: Tensor
+    masks: Tensor
+    semantic: Tensor
+
+
+def giou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """(IoU, generalised IoU) of boxes (…, 4) xyxy that broadcast; Rezatofighi et al., 2019."""
+    low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
+    overlap = (high - low).clamp(min=0).prod(-1)
+    area = [(boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1) for boxes in (first, second)]
+    union = area[0] + area[1] - overlap
+    low, high = torch.minimum(first[..., :2], second[..., :2]), torch.maximum(first[..., 2:], second[..., 2:])
+    hull = (high - low).clamp(min=0).prod(-1)
+    iou = overlap / union.clamp(min=1e-6)
+    return iou, iou - (hull - union) / hull.clamp(min=1e-6)
+
+
+@torch.no_grad()
+def assign(scores: Tensor, boxes: Tensor, targets: Targets, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Which location learns which object: task-aligned assignment (Feng et al., TOOD, 2021).
+
+    A location is a candidate for an object when it lies inside its box, grown to at least 1.5 strides a side so that
+    small
+    objects have some. The alignment is √score · IoU²; the best `CANDIDATES` of each object are taken, a location goes
+    to the
+    object it overlaps most. scores (B, N, C), boxes (B, N, 4); size (h, w) of the location grid.
+    Returns the object's index (B, N), -1 for background, the target score (B, N) in [0, 1], and the weight (B, N) of
+    the class loss: 0 in ignored regions and where objects are unknown.
+    """
+    points = locations(*size, device=boxes.device)
+    centre = (targets.boxes[..., :2] + targets.boxes[..., 2:]) / 2
+    half = ((targets.boxes[..., 2:] - targets.boxes[..., :2]) / 2).clamp(min=0.75 * STRIDE)
+    real = targets.classes >= 0
+    inside = ((points - centre.unsqueeze(2)).abs() < half.unsqueeze(2)).all(-1) & real.unsqueeze(2)  # (B, K, N)
+    overlap = giou(targets.boxes.unsqueeze(2), boxes.unsqueeze(1))[0]
+    label = targets.classes.clamp(min=0)
+    score = scores.transpose(1, 2).gather(1, label.unsqueeze(2).expand(-1, -1, scores.shape[1]))
+    distance = ((points - centre.unsqueeze(2)) / half.unsqueeze(2)).square().sum(-1)
+    alignment = (score.sqrt() * overlap.square() + 1e-4 * (2 - distance)).where(inside, 0)  # near first while IoU is 0
+    best, index = alignment.topk(min(CANDIDATES, alignment.shape[2]), dim=2)
+    chosen = torch.zeros_like(alignment).scatter(2, index, (best > 0).to(alignment.dtype)).bool()
+    owner_rank = (alignment + overlap).where(chosen, -1.0)
+    top, owner = owner_rank.max(1)
+    positive = top >= 0
+    owned = chosen & (torch.arange(chosen.shape[1], device=owner.device).view(1, -1, 1) == owner.unsqueeze(1))
+    strength = alignment.where(owned, 0)
+    strongest = strength.amax(2, keepdim=True).clamp(min=1e-9)
+    ceiling = overlap.where(owned, 0).amax(2, keepdim=True).clamp(min=0.1)
+    quality = (strength / strongest * ceiling).amax(1)
+    in_ignored = ((points > targets.ignored[..., None, :2]) & (points < targets.ignored[..., None, 2:])).all(-1).any(1)
+    weight = (positive | ~in_ignored) & targets.objects_known[:, None]
+    return owner.where(positive, -1), quality, weight.to(scores.dtype)
+
+
+def detection_loss(logits: Tensor, boxes: Tensor, targets: Targets, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """(class loss, box loss): quality focal loss (Li et al., 2020) and 1 - GIoU weighted by target quality."""
+    scores = logits.sigmoid()
+    owner, quality, weight = assign(scores.detach(), boxes.detach(), targets, size)
+    positive = (owner >= 0) & targets.objects_known[:, None]
+    picked = owner.clamp(min=0)
+    label = targets.classes.gather(1, picked)
+    wanted = functional.one_hot(label.clamp(min=0), logits.shape[2]) * (quality * positive).unsqueeze(2)
+    cross = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    normaliser = quality.where(positive, 0).sum().clamp(min=1.0)
+    class_loss = (cross * (scores - wanted).abs().square() * weight.unsqueeze(2)).sum() / normaliser
+    matched = targets.boxes.gather(1, picked.unsqueeze(2).expand(-1, -1, 4))
+    _, generalised = giou(boxes[positive], matched[positive])
+    return class_loss, ((1 - generalised) * quality[positive]).sum() / normaliser
+
+
+def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Binary cross entropy + dice over labelled pixels. logits (B, M, h, w); masks uint8 (B, M, H, W) at full size."""
+    masks = at_mask_stride(masks)
+    known = (masks != UNLABELLED).to(logits.dtype)
+    wanted = (masks == 1).to(logits.dtype)
+    cross = functional.binary_cross_entropy_with_logits(logits, wanted, weight=known, reduction="sum")
+    probability = logits.sigmoid() * known
+    overlap, total = (probability * wanted).sum((0, 2, 3)), (probability + wanted).sum((0, 2, 3))
+    dice = 1 - (2 * overlap + 1) / (total + 1)
+    return cross / known.sum().clamp(min=1.0) + dice.mean()
+
+
+def semantic_loss(logits: Tensor, semantic: Tensor) -> Tensor:
+    """Cross entropy over labelled pixels, 0 without any. logits (B, C, h, w); semantic uint8 (B, H, W) at full size."""
+    labels = at_mask_stride(semantic).long()
+    loss = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
+    return loss / (labels != UNLABELLED).sum().clamp(min=1)
+
+
+def at_mask_stride(masks: Tensor) -> Tensor:
+    """Every fourth pixel (…, H, W) → (…, H/4, W/4), nearest to the centre of each output pixel."""
+    return masks[..., MASK_STRIDE // 2 :: MASK_STRIDE, MASK_STRIDE // 2 :: MASK_STRIDE]
+
+
+def perception_loss(raw: dict[str, Tensor], targets: Targets, img_size: tuple[int, int]) -> dict[str, Tensor]:
+    """The parts of the loss by name; their sum is what is minimised. `raw` as from `ViTPerception.raw`, in float32."""
+    size = img_size[0] // STRIDE, img_size[1] // STRIDE
+    class_loss, box_loss = detection_loss(raw["logits"], raw["boxes"], targets, size)
+    return {
+        "class": class_loss,
+        "box": 2 * box_loss,
+        "masks": mask_loss(raw["masks"], targets.masks),
+        "semantic": 0.5 * semantic_loss(raw["semantic"], targets.semantic),
+    }
