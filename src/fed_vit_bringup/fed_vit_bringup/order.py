@@ -27,8 +27,8 @@ def due(graph: Graph, states: Mapping[str, State]) -> list[tuple[NodeSpec, Step]
     """Steps that may be taken now, given each node's state by full name.
 
     Processes of lifecycle nodes start and configure at once, side by side, since that publishes nothing. A node
-    activates, and a node without a lifecycle starts, when everything before it in the graph is active. Without autostart
-    all processes start and the lifecycle is left to the operator.
+    activates, and a node without a lifecycle starts, when everything before it in the graph is active.
+    Without autostart all processes start and the lifecycle is left to the operator.
     """
     steps = []
     ready = True
