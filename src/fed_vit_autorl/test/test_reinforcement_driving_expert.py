@@ -9,7 +9,7 @@ from fed_vit_autorl.reinforcement.expert import Expert, RoadUser, StopLine
 from fed_vit_autorl.reinforcement.longitudinal import DrivingStyle, curve_speed, follow, stop_at
 from fed_vit_autorl.reinforcement.route import Route, wrap
 
-STRAIGHT = Route(np.array([[0, 0], [150, 0]], float))
+STRAIGHT = Route(np.array([[0, 0], [150, 0]], float), np.full(2, 10.0))
 DT = 0.05
 
 
@@ -29,7 +29,7 @@ class Street:
         light = None
         if self.light_at is not None:
             light = StopLine(self.light_at - ego.position[0] - print_of.front, red=ego.stamp < self.green_at)
-        decision = self.expert.decide(ego, self.users, light, 10.0)
+        decision = self.expert.decide(ego, self.users, light)
         speed = max(ego.speed + decision.acceleration * DT, 0.0)
         yaw = wrap(ego.yaw + speed / 2.7 * np.tan(decision.steering) * DT)
         x, y, _ = ego.position
@@ -119,7 +119,7 @@ def test_cars_in_the_next_lane_and_people_on_the_pavement_do_not_hold_it_up():
 def test_it_slows_for_a_corner_and_stays_in_its_lane():
     angle = np.linspace(0.0, np.pi / 2, 20)
     corner = np.stack((60.0 + 10.0 * np.sin(angle), 10.0 * (1.0 - np.cos(angle))), axis=-1)
-    route = Route(np.concatenate((np.array([[0.0, 0.0]]), corner, np.array([[70.0, 60.0]]))))
+    route = Route(np.concatenate((np.array([[0.0, 0.0]]), corner, np.array([[70.0, 60.0]]))), np.full(22, 10.0))
     street, worst, fastest = Street(route, {}), 0.0, 0.0
     for _ in range(500):
         street.step()
@@ -146,5 +146,5 @@ def test_stopping_needs_v_squared_over_two_d():
 def test_curve_speed_on_a_circle():
     angle = np.linspace(0.0, 3.0, 200)
     circle = Route(20.0 * np.stack((np.sin(angle), 1.0 - np.cos(angle)), axis=-1))
-    assert curve_speed(circle, 5.0, 30.0, DrivingStyle(), horizon=30.0) == pytest.approx(np.sqrt(2.0 * 20.0), rel=0.02)
-    assert curve_speed(STRAIGHT, 5.0, 9.0, DrivingStyle()) == 9.0
+    assert curve_speed(circle, 5.0, DrivingStyle(), horizon=30.0) == pytest.approx(np.sqrt(2.0 * 20.0), rel=0.02)
+    assert curve_speed(STRAIGHT, 5.0, DrivingStyle()) == 10.0

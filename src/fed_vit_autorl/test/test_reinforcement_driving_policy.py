@@ -41,7 +41,7 @@ def watch(io: PolicyIO, *objects: tuple[float, float, int], speed: float = 0.0, 
     """The inputs after `frames` of a standing ego watching objects that move ahead at `speed`."""
     for frame in range(frames):
         moved = [(x + speed * 0.05 * frame, y, kind) for x, y, kind in objects]
-        inputs = io.encode(scene(*moved), replace(EGO, stamp=0.05 * frame, speed=0.0), None, 10.0)
+        inputs = io.encode(scene(*moved), replace(EGO, stamp=0.05 * frame, speed=0.0), None)
     return inputs
 
 
@@ -64,15 +64,15 @@ def test_an_object_beside_the_road_is_no_lead():
 
 def test_a_single_ghost_detection_is_no_lead():
     io = PolicyIO(STRAIGHT, WIDTH)
-    assert io.encode(scene((15.0, 0.0, VEHICLE)), EGO, None, 10.0)["ego"][0, LEAD_PRESENT] == 0.0
+    assert io.encode(scene((15.0, 0.0, VEHICLE)), EGO, None)["ego"][0, LEAD_PRESENT] == 0.0
 
 
 def test_lights_are_told_apart_and_end_when_passed():
     io = PolicyIO(STRAIGHT, WIDTH)
     for state, index in ((LightState.RED, RED), (LightState.YELLOW, YELLOW), (LightState.GREEN, GREEN)):
-        ego = io.encode(scene(), EGO, Light(state, 20.0), 10.0)["ego"][0]
+        ego = io.encode(scene(), EGO, Light(state, 20.0))["ego"][0]
         assert ego[RED : GREEN + 1].sum() == ego[index] == 1.0
-    assert not io.encode(scene(), EGO, Light(LightState.RED, -2.0), 10.0)["ego"][0, RED : GREEN + 4].any()
+    assert not io.encode(scene(), EGO, Light(LightState.RED, -2.0))["ego"][0, RED : GREEN + 4].any()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_lights_are_told_apart_and_end_when_passed():
 )
 def test_inputs_that_cannot_be_driven_on_are_refused(view, ego, reason):
     with pytest.raises(PolicyRefused) as refusal:
-        PolicyIO(STRAIGHT, WIDTH).encode(view, ego, None, 10.0)
+        PolicyIO(STRAIGHT, WIDTH).encode(view, ego, None)
     assert refusal.value.reason is reason
 
 
@@ -100,7 +100,7 @@ def test_a_model_that_gives_nan_is_refused():
 def test_the_untrained_policy_already_steers_back_to_its_route():
     io, policy = PolicyIO(STRAIGHT, WIDTH), VisionPolicy(WIDTH).eval()
     for lateral in (1.5, -1.5):
-        inputs = io.encode(scene(), replace(EGO, position=(10.0, lateral, 0.0)), None, 10.0)
+        inputs = io.encode(scene(), replace(EGO, position=(10.0, lateral, 0.0)), None)
         control, path, _ = policy(*map(torch.from_numpy, inputs.values()))
         assert np.sign(control[0, 0].item()) == -np.sign(lateral)
         np.testing.assert_allclose(path[0, :, 1].detach(), -lateral, atol=1e-4)

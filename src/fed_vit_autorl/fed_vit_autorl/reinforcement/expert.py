@@ -68,14 +68,12 @@ class Expert:
     progress: float | None = None
     _yaws: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def decide(
-        self, ego: EgoState, users: Mapping[str, RoadUser], light: StopLine | None, speed_limit: float
-    ) -> Decision:
-        """The next action. `users` by a name that stays the same from call to call; `speed_limit` in m/s."""
+    def decide(self, ego: EgoState, users: Mapping[str, RoadUser], light: StopLine | None) -> Decision:
+        """The next action. `users` by a name that stays the same from call to call."""
         pose = Pose(*ego.position[:2], ego.yaw)
         here = self.route.project(pose, self.progress)
         self.progress = here.s
-        target = curve_speed(self.route, here.s, speed_limit, self.style)
+        target = curve_speed(self.route, here.s, self.style)
         limits = {"free_road": free_road(ego.speed, target, self.style)}
         limits["route_end"] = stop_at(ego.speed, self.route.length - here.s, self.style)
         if light is not None and self._must_stop(ego.speed, light):

@@ -47,13 +47,14 @@ def stop_at(speed: float, distance: float, style: DrivingStyle) -> float:
     return _bounded(min(style.acceleration, 1.5 * (approach - speed)), style)
 
 
-def curve_speed(route: Route, s: float, speed_limit: float, style: DrivingStyle, horizon: float = 60.0) -> float:
-    """The speed in m/s from which comfortable braking reaches each curve within `horizon` m at √(a_lat/|κ|)."""
+def curve_speed(route: Route, s: float, style: DrivingStyle, horizon: float = 60.0) -> float:
+    """The speed in m/s from which comfortable braking reaches each limit and curve (√(a_lat/|κ|)) ahead."""
     ahead = np.arange(0.0, horizon, 2.0)
     curvature = np.abs(route.curvature(s + ahead))
-    allowed = np.sqrt(style.lateral / np.maximum(curvature, 1e-4))
+    limits = np.array([route.speed_limit(place) for place in s + ahead])
+    allowed = np.minimum(np.sqrt(style.lateral / np.maximum(curvature, 1e-4)), limits)
     reachable = np.sqrt(allowed**2 + 2.0 * 0.6 * style.deceleration * ahead)
-    return float(min(reachable.min(), speed_limit))
+    return float(min(reachable.min(), limits[0]))
 
 
 def _bounded(acceleration: float, style: DrivingStyle) -> float:

@@ -100,7 +100,7 @@ class PolicyIO:
     tracker: Tracker = field(default_factory=Tracker)
     progress: float | None = None
 
-    def encode(self, scene: SceneView, ego: EgoState, light: Light | None, speed_limit: float) -> dict[str, np.ndarray]:
+    def encode(self, scene: SceneView, ego: EgoState, light: Light | None) -> dict[str, np.ndarray]:
         """The policy's inputs for one frame. Raises `PolicyRefused` (off_route, features_shape, scene_not_finite)."""
         if scene.features.shape != (self.feature_width,):
             detail = f"{scene.features.shape}, the policy takes ({self.feature_width},)"
@@ -117,8 +117,8 @@ class PolicyIO:
         objects, lead = self._objects(tracks, pose, here.s)
         waypoints = self.route.local(pose, here.s, PATH_POINTS, PATH_SPACING_M)
         ahead = here.s + PATH_SPACING_M * np.arange(1, PATH_POINTS + 1)
-        motion = [ego.speed / 10.0, ego.yaw_rate, ego.acceleration / 5.0, speed_limit / 10.0]
-        motion += [here.lateral, here.heading_error * 2.0]
+        limits = [self.route.speed_limit(place) / 10.0 for place in (here.s, here.s + 20.0)]
+        motion = [ego.speed / 10.0, ego.yaw_rate, *limits, here.lateral, 2.0 * here.heading_error]
         lights = self._light(ego.speed, light)
         ending = _stop(ego.speed, self.route.length - here.s)
         inputs = {

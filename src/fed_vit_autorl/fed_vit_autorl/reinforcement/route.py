@@ -8,6 +8,8 @@ import numpy as np
 MAX_POINTS = 20_000
 MAX_GAP_M = 300.0
 MIN_LENGTH_M = 2.0
+MAX_SPEED_LIMIT = 60.0
+DEFAULT_SPEED_LIMIT = 30.0 / 3.6
 
 
 class RouteReason(StrEnum):
@@ -18,6 +20,7 @@ class RouteReason(StrEnum):
     ROUTE_TOO_SHORT = "route_too_short"
     ROUTE_TOO_LONG = "route_too_long"
     ROUTE_BROKEN = "route_broken"
+    SPEED_LIMIT_INVALID = "speed_limit_invalid"
 
 
 class RouteRefused(ValueError):
@@ -56,13 +59,13 @@ class Pose:
 
 
 class Route:
-    """A polyline in `map` with its arc length.
+    """A polyline in `map` with its arc length and the speed limit [m/s] at each point (30 km/h where none is given).
 
     Raises `RouteRefused` for points that are not (N, ≥2), not finite, further than 300 m apart, more than 20,000, or
-    shorter than 2 m altogether. Repeated points are dropped.
+    shorter than 2 m altogether, and for speed limits that are not one per point in (0, 60]. Repeated points go.
     """
 
-    def __init__(self, points: np.ndarray):
+    def __init__(self, points: np.ndarray, speed_limits: np.ndarray | None = None):
         try:
             points = np.asarray(points, dtype=np.float64)
         except (TypeError, ValueError) as error:
@@ -72,17 +75,22 @@ class Route:
         if len(points) > MAX_POINTS:
             raise RouteRefused(RouteReason.ROUTE_TOO_LONG, f"{len(points)} points, at most {MAX_POINTS}")
         points = points[:, :2]
+        limits = np.full(len(points), DEFAULT_SPEED_LIMIT) if speed_limits is None else np.asarray(speed_limits, float)
+        if limits.shape != (len(points),) or not ((limits > 0.0) & (limits <= MAX_SPEED_LIMIT)).all():
+            detail = f"expected {len(points)} limits in (0, {MAX_SPEED_LIMIT}] m/s"
+            raise RouteRefused(RouteReason.SPEED_LIMIT_INVALID, detail)
         if not np.isfinite(points).all():
             raise RouteRefused(RouteReason.ROUTE_NOT_FINITE, "a coordinate is NaN or infinite")
         if len(points) > 1:
             steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
-            points = points[np.concatenate(([True], steps > 1e-3))]
+            kept = np.concatenate(([True], steps > 1e-3))
+            points, limits = points[kept], limits[kept]
             steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
             if len(steps) and steps.max() > MAX_GAP_M:
                 raise RouteRefused(RouteReason.ROUTE_BROKEN, f"a gap of {steps.max():.1f} m, at most {MAX_GAP_M} m")
         if len(points) < 2 or steps.sum() < MIN_LENGTH_M:
             raise RouteRefused(RouteReason.ROUTE_TOO_SHORT, f"shorter than {MIN_LENGTH_M} m")
-        self.points = points
+        self.points, self._limits = points, limits
         self.s = np.concatenate(([0.0], np.cumsum(steps)))
         self._direction = np.diff(points, axis=0) / steps[:, None]
 
@@ -151,6 +159,10 @@ class Route:
         cross = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
         product = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1) * np.linalg.norm(after - before, axis=-1)
         return 2.0 * cross / np.maximum(product, 1e-9)
+
+    def speed_limit(self, s: float) -> float:
+        """The limit in m/s in force at arc length `s`: that of the last point passed."""
+        return float(self._limits[max(int(np.searchsorted(self.s, s, side="right")) - 1, 0)])
 
     def local(self, pose: Pose, s: float, count: int, spacing: float) -> np.ndarray:
         """The next `count` points after arc length `s`, `spacing` metres apart, in the pose's own frame: (count, 2)."""
