@@ -12,6 +12,7 @@ from fed_vit_bringup.graph import LAUNCHES, Graph, NodeSpec, parse_arguments
 from fed_vit_bringup.order import State, Step, due
 
 RESPAWN_DELAY_S = 1.0
+RETRY_S = 5.0
 TRANSITION_IDS = {Step.CONFIGURE: 1, Step.ACTIVATE: 3}  # lifecycle_msgs/Transition
 
 
@@ -25,6 +26,7 @@ class LaunchApi:
     RegisterEventHandler: Any
     EmitEvent: Any
     Shutdown: Any
+    TimerAction: Any
     OnProcessStart: Any
     OnProcessExit: Any
     EventHandler: Any
@@ -50,6 +52,7 @@ class LaunchApi:
             RegisterEventHandler=launch.actions.RegisterEventHandler,
             EmitEvent=launch.actions.EmitEvent,
             Shutdown=launch.actions.Shutdown,
+            TimerAction=launch.actions.TimerAction,
             OnProcessStart=launch.event_handlers.OnProcessStart,
             OnProcessExit=launch.event_handlers.OnProcessExit,
             EventHandler=launch.EventHandler,
@@ -158,6 +161,17 @@ class _BringUp:
     def _moved(self, spec: NodeSpec, state: State, *_: Any) -> list:
         """A node is in a new state; launch itself starts a process again, so START is asked for once."""
         self._states[spec.full_name] = state
-        if state is State.ABSENT or state is State.UNCONFIGURED:
-            self._asked -= {(spec.full_name, Step.CONFIGURE), (spec.full_name, Step.ACTIVATE)}
-        return self.next_actions()
+        if state not in (State.UNCONFIGURED, State.ABSENT):
+            return self.next_actions()
+        self._asked -= {(spec.full_name, Step.CONFIGURE), (spec.full_name, Step.ACTIVATE)}
+        retry = [self._retry_later(spec)] if state is State.UNCONFIGURED and self._graph.autostart else []
+        return self.next_actions() + retry
+
+    def _retry_later(self, spec: NodeSpec) -> Any:
+        """A killed node's services linger in discovery, so the request that follows its respawn can be lost."""
+
+        def retry(_: Any) -> list:
+            still = self._states[spec.full_name] is State.UNCONFIGURED
+            return self._moved(spec, State.UNCONFIGURED) if still else []
+
+        return self._api.TimerAction(period=RETRY_S, actions=[self._api.OpaqueFunction(function=retry)])

@@ -117,7 +117,7 @@ def test_a_description_declares_the_graphs_arguments_with_their_defaults(api):
     assert declared["use_sim_time"] == "true"
 
 
-def test_a_respawned_node_is_configured_again(api):
+def test_a_respawned_node_is_configured_until_it_hears(api):
     graph = LAUNCHES["vehicle"].build()
     actions = graph_actions(graph, api)
     action = next(item for item in actions if item.kind == "LifecycleNode" and item.kwargs["name"] == "policy")
@@ -125,6 +125,8 @@ def test_a_respawned_node_is_configured_again(api):
     on = {item.kind: item for item in handlers if item.kwargs.get("target_action") is action}
     configure = launch_graph.TRANSITION_IDS[Step.CONFIGURE]
     for _ in range(2):
-        (change,) = on["OnProcessStart"].kwargs["on_start"](None, None)
+        change, retry = on["OnProcessStart"].kwargs["on_start"](None, None)
         assert change.kwargs["event"].kwargs == {"lifecycle_node_matcher": action, "transition_id": configure}
+        (again,) = retry.kwargs["actions"]
+        assert again.kwargs["function"](None)[0].kwargs["event"].kwargs["transition_id"] == configure
         on["OnProcessExit"].kwargs["on_exit"](None, None)
