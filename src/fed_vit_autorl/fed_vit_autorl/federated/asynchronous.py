@@ -11,7 +11,7 @@ from .update import Tensors, Update
 
 
 class AsyncAggregator:
-    """FedBuff (Nguyen et al. 2022) with polynomial staleness weights s(τ) = (1 + τ)^-staleness_factor (Xie et al. 2019).
+    """FedBuff (Nguyen et al. 2022) with polynomial staleness weights s(τ) = (1 + τ)^-staleness_factor.
 
     An update made from version v arrives at version V with staleness τ = V - v. After `buffer_size` updates the model
     moves by Σ n_i s_i Δ_i / Σ n_i, n_i the weight: stale updates move it less, they are not scaled up again.

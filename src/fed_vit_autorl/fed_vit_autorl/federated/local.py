@@ -26,7 +26,7 @@ class ProximalTerm:
 
 
 class ControlVariate:
-    """SCAFFOLD (Karimireddy et al. 2020): adds c - c_i to every gradient; c_i is the vehicle's, store `state_dict()`."""
+    """SCAFFOLD (Karimireddy et al. 2020): adds c - c_i to every gradient; c_i is the vehicle's: store `state_dict`."""
 
     def __init__(self, server: Mapping[str, np.ndarray], own: Mapping[str, np.ndarray] | None = None) -> None:
         self._server = {name: np.asarray(tensor, np.float32) for name, tensor in server.items()}

@@ -55,6 +55,7 @@ class AggregationReason(StrEnum):
     MISSING_METRIC = "missing_metric"
     WRONG_STATE = "wrong_state"
     DUPLICATE = "duplicate"
+    TOO_MANY_UPDATES = "too_many_updates"
 
 
 class AggregationRefused(ValueError):

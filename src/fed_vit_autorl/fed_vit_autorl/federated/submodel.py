@@ -24,7 +24,7 @@ def narrow(
     fixed: Iterable[str] = (),
     groups: Mapping[str, int] | None = None,
 ) -> Selection:
-    """A thinner and shallower model: the leading ⌈width · side⌉ indices of every axis, of the tensors that match `keep`.
+    """A thinner, shallower model: the leading ⌈width · side⌉ indices of every axis, of tensors that match `keep`.
 
     `keep` and the others are name patterns, so that leaving out `blocks.8.*` … is depth. `fixed` are axes that keep
     their length, written `name:axis` (classes, image channels, patches). `groups` gives the number of equal parts on
