@@ -69,7 +69,7 @@ def test_krum_picks_what_the_definition_picks(matrix):
 
 
 def test_krum_on_paper():
-    # On a line, f = 1 of 5: n - f - 2 = 2 nearest. Scores of 0, 1, 2, 3, 100: 1+4, 1+1, 1+1, 1+4, 97²+98². First best: 1.
+    # On a line, f = 1 of 5: n - f - 2 = 2 nearest. Scores of 0, 1, 2, 3, 100: 1+4, 1+1, 1+1, 1+4, 97²+98².
     points = np.repeat(np.array([[0.0], [1], [2], [3], [100]]), 2, axis=1)
     np.testing.assert_array_equal(aggregate("krum", points), [1, 1])
     # Multi-Krum: the best n - f = 4 of them, mean 1.5.

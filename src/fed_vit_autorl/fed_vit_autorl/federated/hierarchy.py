@@ -60,7 +60,7 @@ class FleetManager:
         if vehicle in self._vehicles:
             raise AggregationRefused(AggregationReason.DUPLICATE, f"{vehicle} has been counted in this round")
         if len(self._vehicles) == self.num_vehicles:
-            raise AggregationRefused(AggregationReason.TOO_MANY_UPDATES, f"more than the fleet's {self.num_vehicles} vehicles")
+            raise AggregationRefused(AggregationReason.TOO_MANY_UPDATES, f"more than {self.num_vehicles} vehicles")
         region = self.region_of(vehicle)
         self._regional[region].add(update, weight)
         self._weights[region] += weight
