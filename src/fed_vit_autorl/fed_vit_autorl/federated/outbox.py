@@ -7,29 +7,39 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import safetensors.numpy
 
 from .objects import ObjectFolder
+from .update import Layout
+from .wire import Manifest
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS updates(
   digest TEXT PRIMARY KEY, run TEXT NOT NULL, round INTEGER NOT NULL, manifest BLOB NOT NULL, encoded TEXT NOT NULL,
-  state TEXT NOT NULL DEFAULT 'pending', reason TEXT NOT NULL DEFAULT '', UNIQUE(run, round));
+  recipe BLOB NOT NULL, state TEXT NOT NULL DEFAULT 'pending', reason TEXT NOT NULL DEFAULT '', UNIQUE(run, round));
 CREATE TABLE IF NOT EXISTS state(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One update: the digest of its sealed bytes, its signed manifest, and the digest of its encoded bytes before sealing."""
+class Recipe:
+    """What an update was encoded with, so that it can be decoded again when it is refused."""
 
-    digest: str
-    run: str
-    round: int
-    manifest: bytes
-    encoded: str
+    stages: list[Any]
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One update: its manifest, its recipe, and the digest of its encoded bytes before sealing."""
+
+    manifest: Manifest
+    recipe: Recipe
+    plain: str
     state: str
     reason: str
 
@@ -45,25 +55,25 @@ class Outbox:
         self._sweep()
 
     def put(
-        self, run: str, round: int, manifest: bytes, sealed: bytes, encoded: bytes, residual: Mapping[str, np.ndarray]
-    ) -> Entry:
+        self, manifest: Manifest, sealed: bytes, encoded: bytes, recipe: Recipe, residual: Mapping[str, np.ndarray]
+    ) -> None:
         """Takes responsibility for an update: durable on return. The residual becomes the current one in the same transaction.
 
         Raises sqlite3.IntegrityError when the round has an update already, OSError when the disk is full: then nothing has changed.
         """
         digest, plain = self.objects.put(sealed), self.objects.put(encoded)
         kept = self.objects.put(safetensors.numpy.save(dict(residual)))
-        with self._lock, self._db:
+        with self._lock:
             old = self.get_state("residual")
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute(
-                "INSERT INTO updates(digest, run, round, manifest, encoded) VALUES(?, ?, ?, ?, ?)",
-                (digest, run, round, manifest, plain),
-            )
-            self._set("residual", kept)
+            with self._db:
+                self._db.execute(
+                    "INSERT INTO updates(digest, run, round, manifest, encoded, recipe) VALUES(?, ?, ?, ?, ?, ?)",
+                    (digest, manifest.run, manifest.round, _packed(manifest), plain, _packed(recipe)),
+                )
+                self._set("residual", kept)
         if old and old != kept:
             self.objects.remove(old)
-        return self.of_round(run, round)
 
     def pending(self) -> list[Entry]:
         """Updates that aren't settled, oldest first."""
@@ -79,6 +89,10 @@ class Outbox:
         digest = self.get_state("residual")
         return safetensors.numpy.load(self.objects.read(digest)) if digest else None
 
+    def encoded(self, entry: Entry) -> bytes:
+        """The bytes of an unsettled update before sealing."""
+        return self.objects.read(entry.plain)
+
     def accepted(self, entry: Entry) -> None:
         """The aggregator has it: its files go."""
         self._settle(entry, "accepted", "", None)
@@ -93,10 +107,13 @@ class Outbox:
             row = self._db.execute("SELECT value FROM state WHERE key=?", (key,)).fetchone()
         return row[0] if row else ""
 
-    def set_state(self, key: str, value: str) -> None:
-        """Durable on return."""
-        with self._lock, self._db:
-            self._set(key, value)
+    def set_state(self, **values: str) -> None:
+        """All or none of them, durable on return."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            with self._db:
+                for key, value in values.items():
+                    self._set(key, value)
 
     def counts(self) -> dict[str, int]:
         """Updates by state."""
@@ -108,20 +125,24 @@ class Outbox:
 
     def _sweep(self) -> None:
         """Removes files that a crash left between being written and being entered."""
-        used = {digest for entry in self.pending() for digest in (entry.digest, entry.encoded)} | {self.get_state("residual")}
+        used = {self.get_state("residual")}
+        for entry in self.pending():
+            used |= {entry.manifest.digest, entry.plain}
         for path in self.objects.root.glob("*/*"):
             if path.name not in used:
                 path.unlink()
 
     def _settle(self, entry: Entry, state: str, reason: str, residual: str | None) -> None:
-        with self._lock, self._db:
+        digest = entry.manifest.digest
+        with self._lock:
             old = self.get_state("residual")
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("UPDATE updates SET state=?, reason=? WHERE digest=?", (state, reason, entry.digest))
-            if residual:
-                self._set("residual", residual)
-        self.objects.remove(entry.digest)
-        self.objects.remove(entry.encoded)
+            with self._db:
+                self._db.execute("UPDATE updates SET state=?, reason=? WHERE digest=?", (state, reason, digest))
+                if residual:
+                    self._set("residual", residual)
+        self.objects.remove(digest)
+        self.objects.remove(entry.plain)
         if residual and old and old != residual:
             self.objects.remove(old)
 
@@ -130,7 +151,12 @@ class Outbox:
 
     def _entries(self, where: str, *values: object) -> list[Entry]:
         with self._lock:
-            rows = self._db.execute(
-                f"SELECT digest, run, round, manifest, encoded, state, reason FROM updates {where}", values
-            ).fetchall()
-        return [Entry(*row) for row in rows]
+            rows = self._db.execute(f"SELECT manifest, recipe, encoded, state, reason FROM updates {where}", values).fetchall()
+        return [
+            Entry(msgspec.msgpack.decode(row[0], type=Manifest), msgspec.msgpack.decode(row[1], type=Recipe), *row[2:])
+            for row in rows
+        ]
+
+
+def _packed(value: Manifest | Recipe) -> bytes:
+    return msgspec.msgpack.encode(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from .wire import Ack, Chunk, Fin, Manifest, State, TransportReason, TransportRefused
@@ -21,13 +21,12 @@ LAST_RETRY_S = 30.0
 class Sender:
     """Sends one update until the aggregator accepts or refuses it; survives any loss, repeat and restart on the way."""
 
-    def __init__(self, manifest: Manifest, manifest_bytes: bytes, read: Callable[[int], bytes]) -> None:
-        """`read(index)` gives a chunk's bytes; `manifest_bytes` is the signed manifest as it goes on the wire."""
+    def __init__(self, manifest: Manifest, path: Path) -> None:
+        """`path` holds the sealed bytes that the manifest announces."""
         self.manifest = manifest
         self.answer: Ack | None = None  # the final one
         self.bytes_sent = 0
-        self._manifest_bytes = manifest_bytes
-        self._read = read
+        self._path = path
         self._opened = False
         self._have = bytearray(-(-manifest.chunks // 8))
         self._under_way: dict[int, int] = {}  # index → number of questions asked when it was sent
@@ -56,7 +55,9 @@ class Sender:
         if ack.state in (State.ACCEPTED, State.REFUSED):
             self.answer = ack
         elif ack.state is State.UNKNOWN:
-            self._opened, self._retry_at = False, now
+            self._opened = False
+            if not ack.reason:
+                self._retry_at = now
         elif len(ack.have) == len(self._have):
             self._opened = True
             self._credit = ack.credit
@@ -68,31 +69,32 @@ class Sender:
             if ack.query == self._query:
                 self._asked_at_end = False
 
-    def outgoing(self, now: float) -> Iterator[tuple[str, Manifest | Chunk | Fin]]:
-        """What to send now, with the last part of its topic ("manifest", "chunk", "fin")."""
+    def outgoing(self, now: float) -> Iterator[Manifest | Chunk | Fin]:
+        """What to send now."""
         if self.done:
             return
         if not self._opened:
             if now >= self._retry_at:
                 self._back_off(now)
-                yield "manifest", self.manifest
+                yield self.manifest
             return
         for index in self._ready():
             data = self._read(index)
             self._under_way[index] = self._query
             self.bytes_sent += len(data)
             self._retry_at = now + self._retry_s
-            yield "chunk", Chunk(digest=self.manifest.digest, index=index, data=data)
+            yield Chunk(digest=self.manifest.digest, index=index, data=data)
         all_sent = self._next >= self.manifest.chunks and not self._asked_at_end
         if all_sent or now >= self._retry_at:
             self._asked_at_end = all_sent or self._asked_at_end
             self._query += 1
             self._back_off(now)
-            yield "fin", Fin(digest=self.manifest.digest, query=self._query)
+            yield Fin(digest=self.manifest.digest, query=self._query)
 
-    @property
-    def manifest_bytes(self) -> bytes:
-        return self._manifest_bytes
+    def _read(self, index: int) -> bytes:
+        with open(self._path, "rb") as stream:
+            stream.seek(index * self.manifest.chunk_bytes)
+            return stream.read(self.manifest.chunk_bytes)
 
     def _ready(self) -> Iterator[int]:
         while len(self._under_way) < self._credit and self._next < self.manifest.chunks:
@@ -120,12 +122,15 @@ class Incoming:
         self.since_ack = 0
         self._part = folder / f"{manifest.digest}.part"
         self._map = folder / f"{manifest.digest}.have"
+        if not self._part.exists():
+            self._map.unlink(missing_ok=True)
+        self._data = os.open(self._part, os.O_RDWR | os.O_CREAT, 0o600)
+        self._have = os.open(self._map, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            self._data = os.open(self._part, os.O_RDWR | os.O_CREAT, 0o600)
-            self._have = os.open(self._map, os.O_RDWR | os.O_CREAT, 0o600)
             os.posix_fallocate(self._data, 0, manifest.size)
             os.ftruncate(self._have, manifest.chunks)
         except OSError as error:
+            self.discard()
             raise TransportRefused(TransportReason.STORAGE_FULL, str(error)) from error
         self.got = bytearray(os.pread(self._have, manifest.chunks, 0))
 

@@ -51,7 +51,6 @@ class TransportReason(StrEnum):
     NOT_SELECTED = "not_selected"
     WRONG_BASE = "wrong_base"
     ALREADY_SUBMITTED = "already_submitted"
-    TOO_MANY_TRANSFERS = "too_many_transfers"
     BAD_CHUNK = "bad_chunk"
     DIGEST_MISMATCH = "digest_mismatch"
     NOT_OPENED = "not_opened"

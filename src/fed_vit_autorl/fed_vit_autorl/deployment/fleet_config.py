@@ -1,0 +1,203 @@
+"""A fleet's training file: checked when it is loaded, an unknown key refused with the one that was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+import yaml
+
+from fed_vit_autorl.federated.refusal import ConfigurationReason, ConfigurationRefused
+from fed_vit_autorl.federated.wire import Name
+
+MAX_FILE_BYTES = 1 << 20
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Spec = str | dict[str, dict[str, Any] | None]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the sections."""
+
+
+class Federation(Section):
+    """Rounds. One begins when `vehicles_per_round` are online, or `min_vehicles` have been for `gather_s`; it ends when all
+    selected have sent, or `deadline_s` after its start if `min_vehicles` have. `aggregation` names a strategy, with options
+    if need be; `trainable` are patterns of tensor names (`perception/*`); `drift_gate` is the share of its mAP50 that a
+    candidate may lose."""
+
+    run: Name = "main"
+    region: Name = "home"
+    num_rounds: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    vehicles_per_round: Annotated[int, msgspec.Meta(ge=1)] = 100
+    min_vehicles: Annotated[int, msgspec.Meta(ge=1)] = 2
+    deadline_s: Positive = 600.0
+    gather_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    aggregation: Spec = "fedavg"
+    weighting: str = "samples"
+    client_lr: Positive = 0.001
+    server_lr: Positive = 1.0
+    seed: int = 0
+    drift_gate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    trainable: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["*"])
+
+
+class Privacy(Section):
+    """What a vehicle does to its update before it leaves. `mechanism` none clips only."""
+
+    mechanism: str = "none"
+    epsilon: Positive = 1.0
+    delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
+    clip_norm: Positive = 1.0
+
+
+class Communication(Section):
+    """How an update is made small. `stages` names the pipeline in full and replaces `compression` and `quantization_bits`."""
+
+    compression: Literal["none", "top_k", "random_k"] = "top_k"
+    compression_ratio: Share = 0.01
+    quantization_bits: Literal[4, 8, 32] = 8
+    encryption: bool = True
+    stages: list[Spec] | None = None
+    max_update_mib: Positive = 512.0
+
+
+class Model(Section):
+    """The network that a fleet trains."""
+
+    architecture: str = "vit_base"
+    pretrained: bool = True
+    input_size: Annotated[int, msgspec.Meta(ge=16)] = 384
+    patch_size: Annotated[int, msgspec.Meta(ge=1)] = 16
+
+
+class Rl(Section):
+    """Reinforcement learning on the vehicle."""
+
+    algorithm: str = "ppo"
+    gamma: Share = 0.99
+    clip_epsilon: Positive = 0.2
+    value_coef: Positive = 0.5
+    entropy_coef: Annotated[float, msgspec.Meta(ge=0)] = 0.01
+
+
+class Training(Section):
+    """Bounds of one round's training on a vehicle."""
+
+    epochs: Annotated[int, msgspec.Meta(ge=1)] = 1
+    batch_size: Annotated[int, msgspec.Meta(ge=1)] = 16
+    max_samples: Annotated[int, msgspec.Meta(ge=1)] = 512
+    min_samples: Annotated[int, msgspec.Meta(ge=1)] = 16
+    timeout_s: Positive = 900.0
+
+
+class FleetConfig(Section):
+    """A fleet's YAML file."""
+
+    federation: Federation = Federation()
+    privacy: Privacy = Privacy()
+    communication: Communication = Communication()
+    model: Model = Model()
+    rl: Rl = Rl()
+    training: Training = Training()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the configuration with all its defaults: what a release's manifest names."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+    @property
+    def stages(self) -> list[Spec]:
+        """The update pipeline, in order."""
+        chosen = self.communication
+        if chosen.stages is not None:
+            return chosen.stages
+        stages: list[Spec] = [{"clip": {"norm": self.privacy.clip_norm}}]
+        if chosen.compression != "none":
+            stages.append({chosen.compression: {"ratio": chosen.compression_ratio}})
+        if chosen.quantization_bits != 32:
+            stages.append({"quantise": {"bits": chosen.quantization_bits}})
+        return stages
+
+    @property
+    def strategy(self) -> Spec:
+        """The strategy with its options; `server_lr` fills in where it has none."""
+        aggregation = self.federation.aggregation
+        [(name, options)] = ({aggregation: {}} if isinstance(aggregation, str) else aggregation).items()
+        return {name: {"server_lr": self.federation.server_lr, **(options or {})}}
+
+
+T = TypeVar("T")
+
+
+def load(path: Path, overrides: Mapping[str, str] | None = None) -> FleetConfig:
+    """The configuration in a YAML file, with `{"federation.num_rounds": "3"}` laid over it. Raises `ConfigurationRefused`."""
+    return load_yaml(path, FleetConfig, overrides)
+
+
+def load_yaml(path: Path, kind: type[T], overrides: Mapping[str, str] | None = None) -> T:
+    """A YAML file as an instance of the msgspec struct `kind`; raises `ConfigurationRefused` that names the key and what to write."""
+    text = Path(path).read_bytes()[: MAX_FILE_BYTES + 1]
+    if len(text) > MAX_FILE_BYTES:
+        raise ConfigurationRefused(ConfigurationReason.BAD_VALUE, f"{path} is larger than {MAX_FILE_BYTES} bytes")
+    try:
+        content = yaml.safe_load(text) or {}
+        for key, value in (overrides or {}).items():
+            _set(content, key, yaml.safe_load(value))
+    except yaml.YAMLError as error:
+        raise ConfigurationRefused(ConfigurationReason.BAD_VALUE, f"{path}: {error}") from error
+    return from_mapping(content, kind, str(path))
+
+
+def from_mapping(content: Any, kind: type[T], source: str = "configuration") -> T:
+    """`content` as an instance of `kind`; raises `ConfigurationRefused`."""
+    _check_keys(content, kind, source, "")
+    try:
+        return msgspec.convert(content, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigurationRefused(ConfigurationReason.BAD_VALUE, f"{source}: {_readable(str(error))}") from error
+
+
+def _check_keys(content: Any, kind: Any, source: str, where: str) -> None:
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return
+    if not isinstance(content, Mapping):
+        raise ConfigurationRefused(ConfigurationReason.BAD_VALUE, f"{source}: {where.rstrip('.') or 'the file'} must hold 'key: value' lines")
+    hints = get_type_hints(kind, include_extras=False)
+    for key, value in content.items():
+        if key not in kind.__struct_fields__:
+            raise ConfigurationRefused(
+                ConfigurationReason.UNKNOWN_OPTION, f"{source}: unknown key {where}{key}; {_suggestion(str(key), kind)}"
+            )
+        _check_keys(value, _struct_of(hints[key]), source, f"{where}{key}.")
+
+
+def _struct_of(hint: Any) -> Any:
+    if get_origin(hint) is None:
+        return hint
+    return next((part for part in get_args(hint) if isinstance(part, type) and issubclass(part, msgspec.Struct)), None)
+
+
+def _suggestion(key: str, kind: type[msgspec.Struct]) -> str:
+    close = difflib.get_close_matches(key, kind.__struct_fields__, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(kind.__struct_fields__)}"
+
+
+def _readable(error: str) -> str:
+    """msgspec's message with `federation.num_rounds` for `$.federation.num_rounds`."""
+    return re.sub(r" - at `\$\.?([^`]*)`", r" at \1", error)
+
+
+def _set(content: dict, dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise ConfigurationRefused(ConfigurationReason.UNKNOWN_OPTION, f"{dotted}: {parent} has no keys")
+    content[last] = value

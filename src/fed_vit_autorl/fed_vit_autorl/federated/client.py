@@ -1,0 +1,319 @@
+"""A vehicle's part in the federation as a state machine without threads, clock or network: messages in, `step` out.
+
+Nothing is lost: the task and the update made for it are durable before they count, an update leaves the outbox only when the aggregator has
+settled it, and what a refused update held goes back into the error-feedback residual.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from fed_vit_autorl.privacy.sealing import seal
+
+from .outbox import Entry, Outbox, Recipe
+from .pipeline import Pipeline
+from .protocol import Topics
+from .refusal import ConfigurationRefused, UpdateRefused
+from .transfer import Sender
+from .update import Layout, Tensors, Update, UpdateMetadata
+from .wire import (
+    CHUNK_BYTES,
+    Ack,
+    Chunk,
+    Fin,
+    Manifest,
+    Pointer,
+    State,
+    Status,
+    Task,
+    TransportReason,
+    TransportRefused,
+    decode,
+    encode,
+    sealing_context,
+)
+
+logger = logging.getLogger(__name__)
+
+TRAINING_ATTEMPTS = 3
+RETRY_TRAINING_S = 10.0
+STATUS_PERIOD_S = 10.0
+
+
+class Activity(StrEnum):
+    """What a vehicle says it does."""
+
+    IDLE = "idle"
+    WAITING = "waiting"  # for the base release or for experience
+    TRAINING = "training"
+    SENDING = "sending"
+
+
+class ClientReason(StrEnum):
+    """Why a vehicle can't do what a task asks."""
+
+    TRAINING_FAILED = "training_failed"
+    TOO_FEW_SAMPLES = "too_few_samples"
+    DISK_FULL = "disk_full"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training made: trained minus base by flat name, or a `reason` why it made nothing."""
+
+    delta: Tensors = field(default_factory=dict)
+    samples: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+class Trainer(Protocol):
+    """Trains in another process."""
+
+    @property
+    def running(self) -> bool: ...
+
+    def start(self, task: Task, release: Path, now: float) -> None:
+        """Begins; the release is the base to train from."""
+
+    def cancel(self) -> None:
+        """Ends a training that runs; its result is lost."""
+
+    def poll(self, now: float) -> TrainingResult | None:
+        """The result, once, when it is there."""
+
+
+class ReleaseKeeper(Protocol):
+    """Fetches, verifies, tests and activates releases."""
+
+    @property
+    def version(self) -> int:
+        """The active release, 0 for none."""
+
+    def folder(self, version: int) -> Path | None:
+        """A verified release on this vehicle."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Figures of the active release on this vehicle's own experience."""
+
+    def offer(self, pointer: Pointer) -> None:
+        """A signed pointer came; older than the active release is no news."""
+
+
+class ClientCore:
+    """Feed it with `handle` and `connected`, and send what `step` yields; one thread."""
+
+    def __init__(
+        self,
+        region: str,
+        vehicle: str,
+        key: Ed25519PrivateKey,
+        trusted: list[Ed25519PublicKey],
+        outbox: Outbox,
+        releases: ReleaseKeeper,
+        trainer: Trainer,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
+        """`trusted` sign tasks, answers and pointers; `chunk_bytes` is less than usual where the broker takes smaller messages."""
+        self.topics = Topics(region, vehicle)
+        self.outbox = outbox
+        self.refusals: Counter[str] = Counter()
+        self.settled: Counter[str] = Counter()
+        self._region, self._vehicle, self._key, self._trusted = region, vehicle, key, trusted
+        self._releases, self._trainer, self._chunk_bytes = releases, trainer, chunk_bytes
+        self._sender: Sender | None = None
+        self._sending: Entry | None = None
+        self._reason = ""
+        self._attempts = 0
+        self._train_at = 0.0
+        self._told: tuple[Status, float] | None = None
+        stored = outbox.get_state("task")
+        self._task = decode(bytes.fromhex(stored), Task, *trusted) if stored else None
+
+    @property
+    def task(self) -> Task | None:
+        """The round it trains for, None when there is nothing to do."""
+        return self._task
+
+    @property
+    def sender(self) -> Sender | None:
+        """The transfer under way."""
+        return self._sender
+
+    def handle(self, topic: str, payload: bytes, now: float) -> None:
+        """Takes one message of the broker; what it can't be is refused and counted."""
+        try:
+            if topic == self.topics.task:
+                self._on_task(payload)
+            elif topic == self.topics.ack:
+                self._on_ack(decode(payload, Ack, *self._trusted), now)
+            elif topic == self.topics.model:
+                self._on_pointer(decode(payload, Pointer, *self._trusted))
+            else:
+                raise TransportRefused(TransportReason.FOREIGN_TOPIC, topic[:100])
+        except TransportRefused as refusal:
+            logger.warning("refused: %s", refusal)
+            self.refusals[refusal.reason] += 1
+
+    def connected(self, now: float) -> None:
+        """The link is up again: ask what arrived, say that we are here."""
+        if self._sender is not None:
+            self._sender.reconnected(now)
+        self._told = None
+
+    def step(self, now: float) -> Iterator[tuple[str, bytes, bool]]:
+        """Does what is due and yields (topic, payload, retain)."""
+        self._train(now)
+        if self._sender is None:
+            self._take_next_entry()
+        if self._sender is not None:
+            parts = {Manifest: self.topics.manifest, Chunk: self.topics.chunk, Fin: self.topics.fin}
+            for message in self._sender.outgoing(now):
+                yield parts[type(message)], encode(message, self._key), False
+        status = self._status()
+        if self._told is None or self._told[0] != status or now - self._told[1] >= STATUS_PERIOD_S:
+            self._told = status, now
+            yield self.topics.status, encode(status), True
+
+    def farewell(self) -> tuple[str, bytes]:
+        """Topic and payload of what the broker says when the vehicle is gone."""
+        return self.topics.status, encode(Status(online=False, release=self._releases.version))
+
+    def _on_pointer(self, pointer: Pointer) -> None:
+        if pointer.region != self._region:
+            raise TransportRefused(TransportReason.FOREIGN_TOPIC, f"pointer of region {pointer.region}")
+        self._releases.offer(pointer)
+
+    def _on_task(self, payload: bytes) -> None:
+        task = decode(payload, Task, *self._trusted)
+        if task.vehicle != self._vehicle:
+            raise TransportRefused(TransportReason.FOREIGN_TOPIC, f"a task for {task.vehicle}")
+        last = int(self.outbox.get_state(f"round/{task.run}") or 0)
+        if task.round < last:
+            raise TransportRefused(TransportReason.REPLAYED, f"round {task.round} after {last}")
+        if task.round == last:
+            return  # told again
+        self._trainer.cancel()
+        self.outbox.set_state(**{"task": payload.hex(), f"round/{task.run}": str(task.round)})
+        self._task, self._attempts, self._train_at, self._reason = task, 0, 0.0, ""
+
+    def _train(self, now: float) -> None:
+        task = self._task
+        if task is None:
+            return
+        if self._trainer.running:
+            result = self._trainer.poll(now)
+            if result is not None:
+                self._trained(task, result, now)
+        elif self.outbox.of_round(task.run, task.round) is not None:
+            self._finish_task("")
+        elif now >= self._train_at and (folder := self._releases.folder(task.base_version)) is not None:
+            self._trainer.start(task, folder, now)
+
+    def _trained(self, task: Task, result: TrainingResult, now: float) -> None:
+        if result.reason:
+            logger.warning("round %d: no update yet: %s", task.round, result.reason)
+            self._reason, self._train_at = result.reason, now + RETRY_TRAINING_S
+            self._attempts += result.reason != ClientReason.TOO_FEW_SAMPLES
+            if self._attempts >= TRAINING_ATTEMPTS:
+                self._finish_task(result.reason)
+            return
+        try:
+            self._enter(task, result)
+        except (ConfigurationRefused, UpdateRefused) as error:
+            logger.error("round %d: no update: %s", task.round, error)
+            self._finish_task(str(error.reason))
+        except OSError as error:
+            # A full disk: the training is repeated when there is room, nothing was changed.
+            logger.error("round %d: the outbox can't take the update: %s", task.round, error)
+            self._reason, self._train_at = ClientReason.DISK_FULL, now + RETRY_TRAINING_S
+        else:
+            self._finish_task("")
+
+    def _enter(self, task: Task, result: TrainingResult) -> None:
+        recipe = Recipe(task.plan["stages"], Layout.of(result.delta))
+        pipeline = self._pipeline(recipe)
+        metadata = UpdateMetadata(task.round, task.base_version, self._vehicle, result.samples, result.metrics)
+        encoded = pipeline.encode(Update(result.delta, metadata))
+        sealed = seal(encoded, task.sealing_key, sealing_context(task.run, task.round, self._vehicle))
+        manifest = Manifest(
+            run=task.run,
+            round=task.round,
+            base_version=task.base_version,
+            vehicle=self._vehicle,
+            digest=hashlib.sha256(sealed).hexdigest(),
+            size=len(sealed),
+            chunk_bytes=self._chunk_bytes,
+        )
+        self.outbox.put(manifest, sealed, encoded, recipe, pipeline.state_dict())
+
+    def _pipeline(self, recipe: Recipe) -> Pipeline:
+        """The fleet's pipeline with our residual; one of another model or pipeline is of no use any more."""
+        pipeline = Pipeline.from_config(recipe.stages, recipe.layout)
+        residual = self.outbox.residual()
+        if residual is not None:
+            try:
+                pipeline.load_state_dict(residual)
+            except UpdateRefused as error:
+                logger.warning("the residual starts anew: %s", error)
+        return pipeline
+
+    def _finish_task(self, reason: str) -> None:
+        self.outbox.set_state(task="")
+        self._task, self._reason = None, reason
+
+    def _take_next_entry(self) -> None:
+        pending = self.outbox.pending()
+        if pending:
+            self._sending = pending[0]
+            self._sender = Sender(self._sending.manifest, self.outbox.objects.path(self._sending.manifest.digest))
+
+    def _on_ack(self, ack: Ack, now: float) -> None:
+        if self._sender is None or self._sending is None:
+            return
+        self._sender.on_ack(ack, now)
+        answer = self._sender.answer
+        if answer is None:
+            return
+        entry, self._sender, self._sending = self._sending, None, None
+        if answer.state is State.ACCEPTED:
+            self.settled["accepted"] += 1
+            self.outbox.accepted(entry)
+        else:
+            logger.warning("the update of round %d was refused: %s", entry.manifest.round, answer.reason)
+            self.settled[answer.reason] += 1
+            self._take_back(entry, answer.reason)
+
+    def _take_back(self, entry: Entry, reason: str) -> None:
+        """What a refused update held returns to the residual, from where a later update takes it along."""
+        pipeline = self._pipeline(entry.recipe)
+        held = entry.recipe.layout.flatten(pipeline.decode(self.outbox.encoded(entry)).tensors)
+        residual = {
+            name: value + held if value.shape == held.shape else value for name, value in pipeline.state_dict().items()
+        }
+        self.outbox.refused(entry, reason, residual)
+
+    def _status(self) -> Status:
+        if self._trainer.running:
+            activity = Activity.TRAINING
+        elif self._sender is not None:
+            activity = Activity.SENDING
+        else:
+            activity = Activity.IDLE if self._task is None else Activity.WAITING
+        return Status(
+            online=True,
+            activity=activity,
+            release=self._releases.version,
+            reason=self._reason,
+            metrics=self._releases.metrics,
+        )

@@ -1,0 +1,280 @@
+"""The aggregator's side of the uplink: every message from the broker is checked here, and an update is acknowledged only once it is safe."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from fed_vit_autorl.privacy.sealing import OVERHEAD_BYTES, SealingKey, SealingRefused
+
+from .pipeline import Pipeline
+from .protocol import parse
+from .refusal import UpdateRefused
+from .store import Phase, Round, Store, StoredUpdate, VehicleRecord
+from .transfer import Incoming
+from .update import Update
+from .wire import Ack, Chunk, Fin, Manifest, State, Status, TransportReason, TransportRefused, decode, sealing_context
+
+logger = logging.getLogger(__name__)
+
+MAX_CREDIT = 64
+TOTAL_CREDIT = 4096  # chunks under way from all vehicles: what the broker may have to queue for us
+MAX_DIGEST_FAILURES = 3
+_SILENT = frozenset(  # not provably from the vehicle, or too many to answer: counted only
+    {
+        TransportReason.BAD_SIGNATURE,
+        TransportReason.MALFORMED,
+        TransportReason.UNSUPPORTED_VERSION,
+        TransportReason.UNEXPECTED_KIND,
+        TransportReason.FOREIGN_TOPIC,
+        TransportReason.UNKNOWN_VEHICLE,
+        TransportReason.REVOKED_VEHICLE,
+        TransportReason.RATE_LIMITED,
+        TransportReason.BAD_CHUNK,
+    }
+)
+_FOR_NOW = frozenset({TransportReason.STORAGE_FULL, TransportReason.DIGEST_MISMATCH})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what vehicles may send. Rates are per vehicle; `spare_bytes` of the disk stay free."""
+
+    update_bytes: int = 512 << 20
+    incoming_bytes: int = 8 << 30
+    spare_bytes: int = 256 << 20
+    messages_per_s: float = 400.0
+    burst: float = 2000.0
+
+
+class _Meter:
+    """Token bucket."""
+
+    def __init__(self, burst: float) -> None:
+        self.tokens, self.filled = burst, 0.0
+
+    def take(self, now: float, limits: Limits) -> bool:
+        self.tokens = min(limits.burst, self.tokens + (now - self.filled) * limits.messages_per_s)
+        self.filled = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+class Intake:
+    """Not safe between threads: one thread hands messages over, in the order of their arrival."""
+
+    def __init__(
+        self,
+        region: str,
+        run: str,
+        store: Store,
+        public_key: Callable[[str], Ed25519PublicKey],
+        sealing_key: SealingKey,
+        pipeline: Callable[[int], Pipeline],
+        limits: Limits = Limits(),
+    ) -> None:
+        """`public_key(vehicle)` raises ValueError with a `reason` for a vehicle that isn't known; `pipeline(version)` decodes for a base."""
+        self._region, self._run, self._store, self._limits = region, run, store, limits
+        self._public_key, self._sealing_key, self._pipeline = public_key, sealing_key, pipeline
+        self._folder = store.folder / "incoming"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._active: dict[str, Incoming] = {}
+        self._queries: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+        self._meters: dict[str, _Meter] = {}
+
+    def handle(self, topic: str, payload: bytes, now: float) -> tuple[str, Ack] | None:
+        """Takes one message; (vehicle, answer) if there is one to send. `now` is a steady clock in seconds."""
+        vehicle = ""
+        try:
+            vehicle, rest = parse(topic, self._region)
+            if not self._meters.setdefault(vehicle, _Meter(self._limits.burst)).take(now, self._limits):
+                raise TransportRefused(TransportReason.RATE_LIMITED)
+            answer = self._dispatch(vehicle, rest, payload)
+        except TransportRefused as refusal:
+            self._count(vehicle, refusal)
+            return None
+        return (vehicle, answer) if answer is not None else None
+
+    def open_update(self, pipeline: Pipeline, round: Round, vehicle: str, digest: str) -> Update:
+        """The update whose sealed bytes are stored as `digest`, checked; raises `TransportRefused`, `UpdateRefused`."""
+        return self._open(pipeline, self._store.objects.path(digest), round, vehicle)
+
+    def sweep(self) -> None:
+        """Removes what is left of transfers when a round has ended."""
+        for incoming in self._active.values():
+            incoming.discard()
+        self._active.clear()
+        for path in self._folder.iterdir():
+            path.unlink()
+
+    def _dispatch(self, vehicle: str, rest: str, payload: bytes) -> Ack | None:
+        if rest == "status":
+            status = decode(payload, Status)
+            self._store.seen(VehicleRecord(vehicle, status.online, status.activity, status.release, status.metrics))
+            return None
+        if rest == "up/chunk":
+            return self._chunk(vehicle, decode(payload, Chunk))
+        if rest == "up/fin":
+            return self._fin(vehicle, decode(payload, Fin))
+        if rest == "up/manifest":
+            return self._manifest(vehicle, payload)
+        raise TransportRefused(TransportReason.FOREIGN_TOPIC, rest[:100])
+
+    def _manifest(self, vehicle: str, payload: bytes) -> Ack:
+        try:
+            key = self._public_key(vehicle)
+        except ValueError as error:
+            raise TransportRefused(TransportReason(error.reason), vehicle) from error  # type: ignore[attr-defined]
+        manifest = decode(payload, Manifest, key)
+        if manifest.vehicle != vehicle:
+            raise TransportRefused(TransportReason.FOREIGN_TOPIC, f"a manifest of {manifest.vehicle} on the topic of {vehicle}")
+        if self._store.update_with(vehicle, manifest.digest):
+            return Ack(digest=manifest.digest, state=State.ACCEPTED)
+        try:
+            self._check_round(manifest)
+            return self._receiving(vehicle, self._begin(manifest))
+        except TransportRefused as refusal:
+            return self._refuse(vehicle, manifest.digest, refusal)
+
+    def _check_round(self, manifest: Manifest) -> None:
+        current = self._store.last_round(self._run)
+        if manifest.run != self._run:
+            raise TransportRefused(TransportReason.WRONG_RUN, f"run {manifest.run}, this is {self._run}")
+        if current is None or manifest.round != current.number or current.phase is not Phase.OPEN:
+            raise TransportRefused(TransportReason.STALE_ROUND, f"round {manifest.round} takes no updates")
+        if manifest.vehicle not in current.selected:
+            raise TransportRefused(TransportReason.NOT_SELECTED)
+        if manifest.base_version != current.base:
+            raise TransportRefused(TransportReason.WRONG_BASE, f"made from release {manifest.base_version}, not {current.base}")
+        if any(update.vehicle == manifest.vehicle for update in self._store.updates(self._run, manifest.round)):
+            raise TransportRefused(TransportReason.ALREADY_SUBMITTED, "another update of this round was accepted")
+        limit = min(self._limits.update_bytes, self._pipeline(current.base).max_bytes + OVERHEAD_BYTES)
+        if manifest.size > limit:
+            raise TransportRefused(TransportReason.TOO_LARGE, f"{manifest.size} bytes, at most {limit}")
+
+    def _begin(self, manifest: Manifest) -> Incoming:
+        active = self._active.get(manifest.vehicle)
+        if active is not None and active.manifest == manifest:
+            return active
+        if active is not None:
+            active.discard()
+            del self._active[manifest.vehicle]
+        under_way = sum(incoming.manifest.size for incoming in self._active.values())
+        free = shutil.disk_usage(self._folder).free - self._limits.spare_bytes
+        if under_way + manifest.size > self._limits.incoming_bytes or manifest.size > free:
+            raise TransportRefused(TransportReason.STORAGE_FULL, "no room for this update now")
+        incoming = self._active[manifest.vehicle] = Incoming(self._folder, manifest)
+        self._queries[manifest.vehicle] = 0
+        return incoming
+
+    def _chunk(self, vehicle: str, chunk: Chunk) -> Ack | None:
+        incoming = self._active.get(vehicle)
+        if incoming is None or incoming.manifest.digest != chunk.digest:
+            return self._unknown(vehicle, chunk.digest) if incoming is None else None
+        try:
+            incoming.write(chunk)
+        except TransportRefused as refusal:
+            if refusal.reason in _SILENT:
+                raise
+            return self._refuse(vehicle, chunk.digest, refusal)
+        if incoming.since_ack < max(1, self._credit() // 2):
+            return None
+        return self._receiving(vehicle, incoming)
+
+    def _fin(self, vehicle: str, fin: Fin) -> Ack:
+        incoming = self._active.get(vehicle)
+        if incoming is None or incoming.manifest.digest != fin.digest:
+            return self._unknown(vehicle, fin.digest, fin.query)
+        self._queries[vehicle] = fin.query
+        if not incoming.complete:
+            return self._receiving(vehicle, incoming)
+        try:
+            self._accept(vehicle, incoming)
+        except (TransportRefused, UpdateRefused) as refusal:
+            return self._refuse(vehicle, fin.digest, refusal)
+        return Ack(digest=fin.digest, state=State.ACCEPTED, query=fin.query)
+
+    def _accept(self, vehicle: str, incoming: Incoming) -> None:
+        """Synced file, then unique row, and only then an acknowledgement: raises what makes it impossible."""
+        manifest = incoming.manifest
+        path = incoming.finish()
+        current = self._store.last_round(self._run)
+        self._check_round(manifest)
+        update = self._open(self._pipeline(current.base), path, current, vehicle)
+        self._store.objects.adopt(path, manifest.digest)
+        metadata = update.metadata
+        entered = self._store.add_update(
+            StoredUpdate(
+                manifest.run,
+                manifest.round,
+                vehicle,
+                manifest.digest,
+                metadata.samples,
+                manifest.size,
+                metadata.metrics,
+                time.time(),
+            )
+        )
+        if not entered:
+            self._store.objects.remove(manifest.digest)
+            raise TransportRefused(TransportReason.STALE_ROUND, "the round closed meanwhile")
+        self._drop(vehicle)
+
+    def _open(self, pipeline: Pipeline, path: Path, round: Round, vehicle: str) -> Update:
+        try:
+            encoded = self._sealing_key.open(path.read_bytes(), sealing_context(round.run, round.number, vehicle))
+        except SealingRefused as error:
+            raise TransportRefused(TransportReason.NOT_OPENED, str(error)) from error
+        update = pipeline.decode(encoded)
+        found = update.metadata
+        if (found.vehicle, found.round, found.base_version) != (vehicle, round.number, round.base):
+            raise TransportRefused(TransportReason.HEADER_MISMATCH, "the sealed header names another vehicle, round or base")
+        return update
+
+    def _receiving(self, vehicle: str, incoming: Incoming, reason: str = "") -> Ack:
+        incoming.since_ack = 0
+        return Ack(
+            digest=incoming.manifest.digest,
+            state=State.RECEIVING,
+            reason=reason,
+            query=self._queries.get(vehicle, 0),
+            credit=self._credit(),
+            have=incoming.bitmap,
+        )
+
+    def _unknown(self, vehicle: str, digest: str, query: int = 0) -> Ack:
+        accepted = self._store.update_with(vehicle, digest)
+        return Ack(digest=digest, state=State.ACCEPTED if accepted else State.UNKNOWN, query=query)
+
+    def _refuse(self, vehicle: str, digest: str, refusal: TransportRefused | UpdateRefused) -> Ack:
+        """Counted and answered; for good, or for now when a later try may go well."""
+        self._count(vehicle, refusal)
+        self._failures[digest] = self._failures.get(digest, 0) + (refusal.reason is TransportReason.DIGEST_MISMATCH)
+        incoming = self._active.get(vehicle)
+        if refusal.reason in _FOR_NOW and self._failures[digest] < MAX_DIGEST_FAILURES:
+            if incoming is None:
+                return Ack(digest=digest, state=State.UNKNOWN, reason=refusal.reason, credit=0)
+            return self._receiving(vehicle, incoming, refusal.reason)
+        self._drop(vehicle)
+        self._failures.pop(digest, None)
+        return Ack(digest=digest, state=State.REFUSED, reason=refusal.reason)
+
+    def _drop(self, vehicle: str) -> None:
+        if vehicle in self._active:
+            self._active.pop(vehicle).discard()
+
+    def _credit(self) -> int:
+        return max(1, min(MAX_CREDIT, TOTAL_CREDIT // max(1, len(self._active))))
+
+    def _count(self, vehicle: str, refusal: TransportRefused | UpdateRefused) -> None:
+        logger.info("refused from %s: %s", vehicle or "an unknown topic", refusal)
+        self._store.count_refusal(vehicle, refusal.reason)

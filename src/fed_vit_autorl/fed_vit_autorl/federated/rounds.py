@@ -1,0 +1,224 @@
+"""The rounds of a run as a durable state machine: select, collect, aggregate, evaluate, release.
+
+Each step reads what the step before it made durable, so that a process killed anywhere goes on where it was and ends with the same bits:
+participants are fixed when a round closes and are added in the order of their names.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import Protocol
+
+import safetensors.numpy
+
+from fed_vit_autorl.deployment.fleet_config import FleetConfig
+
+from .pipeline import Pipeline
+from .refusal import AggregationRefused
+from .selection import sample_vehicles, weighting
+from .store import Phase, Round, Store
+from .strategies import STRATEGIES, Strategy
+from .update import Layout, Tensors, Update
+
+logger = logging.getLogger(__name__)
+
+
+class RoundReason(StrEnum):
+    """Why a round ended without a release."""
+
+    TOO_FEW_VEHICLES = "too_few_vehicles"
+    DRIFT = "drift"
+    AGGREGATION = "aggregation"
+    STOPPED = "stopped"
+
+
+class Releases(Protocol):
+    """What the rounds need of the models."""
+
+    @property
+    def version(self) -> int:
+        """The release in force."""
+
+    def weights(self, version: int) -> Tensors:
+        """Trainable tensors of a release."""
+
+    def evaluate(self, version: int, weights: Tensors | None) -> dict[str, float]:
+        """Figures on the reference set of a release, or of its models with other `weights`; {} without a set."""
+
+    def publish(self, round: Round, weights: Tensors, metrics: dict[str, float]) -> int:
+        """Signs and publishes the candidate of a round, once however often it is called; returns its version."""
+
+
+class RoundEngine:
+    """Drives the rounds; `tick` is called again and again from one thread."""
+
+    def __init__(
+        self,
+        config: FleetConfig,
+        store: Store,
+        releases: Releases,
+        online: Callable[[], Sequence[str]],
+        read_update: Callable[[Pipeline, Round, str, str], Update],
+    ) -> None:
+        """`online()` names the vehicles that can be asked; `read_update(pipeline, round, vehicle, digest)` opens a stored update."""
+        self.config, self.store, self.releases = config, store, releases
+        self._online, self._read_update = online, read_update
+        self._federation = config.federation
+        self._gathering_since: float | None = None
+        self._watching: tuple[int, float] | None = None  # round number, when this process first saw it
+        self._pipelines: tuple[int, Pipeline] | None = None
+        STRATEGIES.build(config.strategy)
+        weighting(config.federation.weighting)
+
+    @property
+    def round(self) -> Round | None:
+        """The run's latest round."""
+        return self.store.last_round(self._federation.run)
+
+    @property
+    def finished(self) -> bool:
+        latest = self.round
+        return latest is not None and latest.phase.ended and latest.number >= self._federation.num_rounds
+
+    @property
+    def paused(self) -> bool:
+        return self.store.setting("paused") == "1"
+
+    @paused.setter
+    def paused(self, value: bool) -> None:
+        self.store.set_setting("paused", "1" if value else "")
+
+    def pipeline(self, version: int) -> Pipeline:
+        """The update pipeline for the layout of a release."""
+        if self._pipelines is None or self._pipelines[0] != version:
+            layout = Layout.of(self.releases.weights(version))
+            self._pipelines = version, Pipeline.from_config(self.config.stages, layout)
+        return self._pipelines[1]
+
+    def plan(self) -> dict:
+        """What a task tells a vehicle: the pipeline, what to train and how."""
+        config = self.config
+        strategy = STRATEGIES.build(config.strategy)
+        training = {"lr": config.federation.client_lr, "seed": config.federation.seed}
+        for name in config.training.__struct_fields__:
+            training[name] = getattr(config.training, name)
+        return {
+            "stages": config.stages,
+            "trainable": config.federation.trainable,
+            "training": training,
+            "strategy": strategy.client_settings(),
+        }
+
+    def tick(self, now: float) -> bool:
+        """Takes the next step if one is due; True if it took one. `now` is a steady clock in seconds."""
+        current = self.round
+        if current is None or current.phase.ended:
+            return self._open_next(current, now)
+        if current.phase is Phase.OPEN:
+            return self._close_if_due(current, now)
+        if current.phase is Phase.CLOSED:
+            self._aggregate(current)
+        else:
+            self._release(current)
+        return True
+
+    def stop_round(self) -> None:
+        """Ends an open round without a release."""
+        current = self.round
+        if current is not None and current.phase is Phase.OPEN:
+            self.store.advance(current, Phase.ABANDONED, reason=RoundReason.STOPPED)
+
+    def _open_next(self, last: Round | None, now: float) -> bool:
+        federation = self._federation
+        number = last.number + 1 if last else 1
+        candidates = self._online()
+        if self.paused or number > federation.num_rounds or len(candidates) < federation.min_vehicles:
+            self._gathering_since = None
+            return False
+        if self._gathering_since is None:
+            self._gathering_since = now
+        if len(candidates) < federation.vehicles_per_round and now - self._gathering_since < federation.gather_s:
+            return False
+        self._gathering_since = None
+        selected = sample_vehicles(candidates, federation.vehicles_per_round, federation.seed, number)
+        self.store.open_round(federation.run, number, self.releases.version, selected)
+        logger.info("round %d opens with %d vehicles", number, len(selected))
+        return True
+
+    def _close_if_due(self, current: Round, now: float) -> bool:
+        # The deadline counts this process's own time, so that a clock that jumps ends no round.
+        if self._watching is None or self._watching[0] != current.number:
+            self._watching = current.number, now
+        arrived = len(self.store.updates(current.run, current.number))
+        late = now - self._watching[1] >= self._federation.deadline_s
+        if arrived < len(current.selected) and not late:
+            return False
+        if arrived < self._federation.min_vehicles:
+            self.store.advance(current, Phase.ABANDONED, reason=RoundReason.TOO_FEW_VEHICLES)
+            logger.warning("round %d abandoned: %d of %d updates came", current.number, arrived, len(current.selected))
+        else:
+            self.store.close_round(current)
+        return True
+
+    def _aggregate(self, current: Round) -> None:
+        strategy = self._strategy(current)
+        strategy.begin(self.releases.weights(current.base), current.number)
+        pipeline = self.pipeline(current.base)
+        try:
+            for vehicle, digest in current.participants:
+                update = self._read_update(pipeline, current, vehicle, digest)
+                weight = self._weight(update)
+                if weight > 0:
+                    strategy.add(update, weight)
+            model = strategy.finish()
+        except AggregationRefused as error:
+            logger.error("round %d abandoned: %s", current.number, error)
+            self.store.advance(current, Phase.ABANDONED, reason=f"{RoundReason.AGGREGATION}: {error.reason}")
+            return
+        objects = self.store.objects
+        state = strategy.state_dict()
+        self.store.advance(
+            current,
+            Phase.AGGREGATED,
+            model=objects.put(safetensors.numpy.save(model)),
+            state=objects.put(safetensors.numpy.save(state)) if state else "",
+        )
+
+    def _weight(self, update: Update) -> float:
+        """A vehicle that claims more samples than it was asked to use counts for what it was asked."""
+        metadata = update.metadata
+        most = self.config.training.max_samples
+        return weighting(self._federation.weighting)(replace(metadata, samples=min(metadata.samples, most)))
+
+    def _release(self, current: Round) -> None:
+        weights = safetensors.numpy.load(self.store.objects.read(current.model))
+        metrics = current.metrics or self.releases.evaluate(current.base, weights)
+        before = self.releases.evaluate(current.base, None)
+        if drifted(before, metrics, self._federation.drift_gate):
+            logger.warning("round %d held: %s after %s", current.number, metrics, before)
+            self._end(current, Phase.HELD, metrics=metrics, reason=RoundReason.DRIFT)
+        else:
+            version = self.releases.publish(current, weights, metrics)
+            logger.info("round %d released version %d", current.number, version)
+            self._end(current, Phase.RELEASED, metrics=metrics, release=version)
+
+    def _end(self, current: Round, phase: Phase, **values: object) -> None:
+        self.store.advance(current, phase, **values)
+        for _, digest in current.participants:
+            self.store.objects.remove(digest)  # a vehicle's own update is kept no longer than it is needed
+
+    def _strategy(self, current: Round) -> Strategy:
+        """The strategy with the state of the last released round."""
+        strategy = STRATEGIES.build(self.config.strategy)
+        released = [r for r in self.store.rounds(current.run) if r.phase is Phase.RELEASED and r.number < current.number]
+        if released and released[-1].state:
+            strategy.load_state_dict(safetensors.numpy.load(self.store.objects.read(released[-1].state)))
+        return strategy
+
+
+def drifted(before: dict[str, float], after: dict[str, float], gate: float) -> bool:
+    """Whether mAP50 fell by more than the share `gate` of what it was."""
+    return "map50" in before and after.get("map50", 0.0) < (1 - gate) * before["map50"]
