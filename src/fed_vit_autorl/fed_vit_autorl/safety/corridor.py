@@ -1,0 +1,126 @@
+"""The ground that the ego is going to cover, and what stands in it or beside it. All in `map`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fed_vit_autorl.reinforcement.route import Pose, Route
+
+from .assumptions import Assumptions
+
+SPACING_M = 0.8
+MAX_OFFSET_M = 4.0
+MAX_HEADING_RAD = 1.0
+ABREAST_CLEARANCE_M = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corridor:
+    """Poses (K,) of `base_link` to come: x, y [m], heading [rad], and the way driven until each [m]."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    heading: NDArray[np.float64]
+    way: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contacts:
+    """What the corridor means for each of N points.
+
+    Attributes:
+        way: (N,) way [m] until the ego's body, widened by the clearance, reaches the point; inf if it never does.
+        gap: (N,) least lateral distance [m] from the body as it passes; inf where it does not pass.
+        way_abreast: (N,) way [m] until the ego's front is abreast of the point where `gap` is least.
+        heading: (N,) direction [rad] of the corridor there.
+        side: (N,) +1 where the point lies to the left of the corridor there, else -1.
+    """
+
+    way: NDArray[np.float64]
+    gap: NDArray[np.float64]
+    way_abreast: NDArray[np.float64]
+    heading: NDArray[np.float64]
+    side: NDArray[np.float64]
+
+
+def arc(pose: Pose, curvature: float, length: float) -> Corridor:
+    """Poses along a circle of `curvature` [1/m] (0: straight on) over `length` [m]."""
+    way = np.linspace(0.0, length, max(int(np.ceil(length / SPACING_M)), 1) + 1)
+    turn = 0.5 * curvature * way
+    chord = way * np.sinc(turn / np.pi)
+    x, y = pose.x + chord * np.cos(pose.yaw + turn), pose.y + chord * np.sin(pose.yaw + turn)
+    return Corridor(x, y, pose.yaw + 2.0 * turn, way)
+
+
+def plan(
+    pose: Pose,
+    speed: float,
+    curvature: float,
+    reach: float,
+    reference: Route | None,
+    near: float | None,
+    a: Assumptions,
+) -> Corridor:
+    """The way until standstill: `curvature` for the response time, then back to the reference while braking.
+
+    The way back is e(s) = (e₀ + (e₀′ + e₀ / λ) s) e^(-s / λ): critically damped, with the offset and the slope at hand.
+    Without a reference, or too far from it, the arc is all there is.
+
+    Args:
+        pose: of `base_link` in `map`.
+        speed: [m/s].
+        curvature: of the steering that is going to be applied [1/m].
+        reach: length of the corridor [m].
+        reference: route or planned path in `map`.
+        near: arc length on the reference at which the ego was last seen [m].
+        a: assumptions.
+    """
+    first = min(max(speed * a.response_time, SPACING_M), reach)
+    start = arc(pose, curvature, first)
+    rest = reach - first
+    end = Pose(float(start.x[-1]), float(start.y[-1]), float(start.heading[-1]))
+    seen = reference.project(end, near) if reference is not None and rest > SPACING_M else None
+    if seen is None or abs(seen.lateral) > MAX_OFFSET_M or abs(seen.heading_error) > MAX_HEADING_RAD:
+        return arc(pose, curvature, reach)
+    way = np.arange(SPACING_M, rest + SPACING_M, SPACING_M)
+    scale = float(np.clip(0.6 * speed, 3.0, 12.0))
+    slope = np.tan(seen.heading_error) + seen.lateral / scale
+    decay = np.exp(-way / scale)
+    offset = (seen.lateral + slope * way) * decay
+    turn = np.arctan(slope * decay - offset / scale)
+    base, direction = reference.at(seen.s + way), reference.heading(seen.s + way)
+    return Corridor(
+        np.concatenate((start.x, base[:, 0] - offset * np.sin(direction))),
+        np.concatenate((start.y, base[:, 1] + offset * np.cos(direction))),
+        np.concatenate((start.heading, direction + turn)),
+        np.concatenate((start.way, first + way)),
+    )
+
+
+def contacts(corridor: Corridor, points: NDArray[np.float64], a: Assumptions) -> Contacts:
+    """Where the swept body meets or passes each point (N, 2) [m].
+
+    The clearance holds for what is ahead. What stands beside the body already only counts if the body itself sweeps it,
+    so that a parked car alongside does not hold the ego for ever.
+    """
+    dx, dy = points[:, :1] - corridor.x, points[:, 1:] - corridor.y
+    cos, sin = np.cos(corridor.heading), np.sin(corridor.heading)
+    along, across = dx * cos + dy * sin, dy * cos - dx * sin
+    margin = np.where(along[:, 0] > a.front, a.lateral_clearance, ABREAST_CLEARANCE_M)
+    passing = (along >= -a.rear) & (along <= a.front)
+    gap = np.where(passing, np.abs(across) - a.half_width, np.inf)
+    touching = gap < margin[:, None]
+    row = np.arange(len(points))
+    first, nearest = touching.argmax(axis=1), gap.argmin(axis=1)
+    # The pose before did not touch yet: the front has to come exactly as far as the point is ahead of it.
+    way = np.where(touching[row, first], corridor.way[first] + along[row, first] - a.front, np.inf)
+    # A point that the body passes in several poses is abreast of the front in the first of them.
+    abreast = corridor.way[nearest] + along[row, nearest] - a.front
+    return Contacts(
+        way=np.where(np.isfinite(way), np.maximum(way, 0.0), way),
+        gap=gap[row, nearest],
+        way_abreast=np.maximum(abreast, 0.0),
+        heading=corridor.heading[nearest],
+        side=np.where(across[row, nearest] >= 0.0, 1.0, -1.0),
+    )

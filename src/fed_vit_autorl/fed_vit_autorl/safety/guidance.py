@@ -1,0 +1,108 @@
+"""Where the ego is meant to go: the planned path while it agrees with the route, else the route, else straight on."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fed_vit_autorl.data.sample import EgoState
+from fed_vit_autorl.reinforcement.route import Pose, Projection, Route, RouteRefused, to_local, to_map
+
+from .assumptions import Assumptions
+from .corridor import MAX_HEADING_RAD, MAX_OFFSET_M
+from .reasons import Reason
+from .types import Proposal
+from .validation import path_fault
+
+PURSUIT_S, PURSUIT_LEAST_M = 0.9, 4.0
+LOOK_BEHIND_M = 2.0
+LIMITS_AHEAD_M = np.arange(0.0, 60.0, 2.0)
+NO_LIMITS = (np.zeros(0), np.zeros(0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guidance:
+    """What the ego follows at a tick.
+
+    Attributes:
+        reference: polyline in `map` to brake along; None if there is none.
+        near: arc length on it at which the ego was last seen [m]; None if not known.
+        on_route: the ego seen from its route; None without a route, or far from it.
+        route_curvature: of the route at the ego [1/m].
+        speed_limits: (way [m], limit [m/s]) ahead, each (S,).
+        faults: `path_invalid` where the proposal's path could not be used.
+    """
+
+    reference: Route | None
+    near: float | None
+    on_route: Projection | None
+    route_curvature: float
+    speed_limits: tuple[NDArray[np.float64], NDArray[np.float64]]
+    faults: tuple[Reason, ...]
+
+
+class Guide:
+    """Picks what to follow, and steers along it."""
+
+    def __init__(self, assumptions: Assumptions) -> None:
+        self._a = assumptions
+
+    def guide(
+        self,
+        proposal: Proposal | None,
+        planned_at: EgoState | None,
+        route: Route | None,
+        pose: Pose,
+        near: float | None,
+    ) -> Guidance:
+        """Guidance at `pose`.
+
+        Args:
+            proposal: valid, or None.
+            planned_at: the ego when the proposal's path was made, or None.
+            route: in `map`, or None.
+            pose: of the ego now.
+            near: arc length on the route at which the ego was last seen [m], or None.
+        """
+        on_route = route.project(pose, near) if route is not None else None
+        if on_route and (abs(on_route.lateral) > MAX_OFFSET_M or abs(on_route.heading_error) > MAX_HEADING_RAD):
+            on_route = None
+        path, faults = self._path(proposal, planned_at)
+        if on_route is None:
+            return Guidance(path, None, None, 0.0, NO_LIMITS, faults)
+        limits = LIMITS_AHEAD_M, np.array([route.speed_limit(on_route.s + way) for way in LIMITS_AHEAD_M])
+        reference, start = route, on_route.s
+        if path is not None and self._agrees(path, route, on_route):
+            reference, start = path, None
+        return Guidance(reference, start, on_route, float(route.curvature(on_route.s)), limits, faults)
+
+    def steering(self, guidance: Guidance, pose: Pose, speed: float, otherwise: float) -> float:
+        """Road-wheel angle [rad] towards the reference at the look-ahead distance d, atan(2 L y / d²) (pure pursuit).
+
+        `otherwise` where there is no reference.
+        """
+        if guidance.reference is None:
+            return otherwise
+        s = guidance.reference.project(pose, guidance.near).s
+        ahead = max(PURSUIT_S * speed, PURSUIT_LEAST_M)
+        x, y = to_local(guidance.reference.at(s + ahead), pose)
+        angle = math.atan(2.0 * self._a.wheelbase * y / max(x * x + y * y, PURSUIT_LEAST_M))
+        return max(-self._a.max_steering_angle, min(self._a.max_steering_angle, angle))
+
+    def _path(self, proposal: Proposal | None, planned_at: EgoState | None) -> tuple[Route | None, tuple[Reason, ...]]:
+        if proposal is None or planned_at is None or not len(proposal.path):
+            return None, ()
+        if path_fault(proposal.path):
+            return None, (Reason.PATH_INVALID,)
+        pose = Pose(*planned_at.position[:2], planned_at.yaw)
+        try:
+            return Route(to_map(np.concatenate((np.zeros((1, 2)), proposal.path)), pose)), ()
+        except RouteRefused:
+            return None, ()  # shorter than 2 m: a vehicle that is about to stand plans no way
+
+    def _agrees(self, path: Route, route: Route, on_route: Projection) -> bool:
+        """Whether the path stays within the lane deviation of the route."""
+        end = on_route.s + path.length + LOOK_BEHIND_M
+        _, lateral = route.project_points(path.points, on_route.s - LOOK_BEHIND_M, end)
+        return bool((np.abs(lateral) <= self._a.max_lane_deviation).all())

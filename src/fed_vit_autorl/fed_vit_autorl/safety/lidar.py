@@ -1,0 +1,118 @@
+"""Obstacles from a raw LiDAR scan: no learned part, no map. Points in `base_link` unless named otherwise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .assumptions import Assumptions
+
+SECTORS = 24
+MAX_POINTS = 1 << 18
+MAX_CLUSTERS = 128
+CELL_M = 0.4
+GRID_BACK_M, GRID_AHEAD_M, GRID_SIDE_M = 20.0, 80.0, 30.0
+FIT_POINTS = 60
+FIT_RANGE_M = 25.0
+FIT_ROUNDS = 2
+MAX_SLOPE = 0.1
+MAX_OFFSET_M = 0.25
+_COLUMNS = int((GRID_BACK_M + GRID_AHEAD_M) / CELL_M) + 1
+_ROWS = int(2 * GRID_SIDE_M / CELL_M) + 1
+_CONNECTED = np.ones((3, 3), bool)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Obstacles:
+    """What stands on the road.
+
+    Attributes:
+        points: float32 (N, 3) [m].
+        labels: int (N,) cluster of each point from 1; 0 for points outside the clustering grid.
+        clusters: number of clusters, at most `MAX_CLUSTERS`.
+        sector_returns: int (24,) returns per 15° sector, ground included, counter-clockwise from straight back.
+    """
+
+    points: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    clusters: int
+    sector_returns: NDArray[np.int64]
+
+
+def extract(points: NDArray[np.float32], base_from_lidar: NDArray[np.float64], assumptions: Assumptions) -> Obstacles:
+    """Obstacles of a scan (N, ≥3) given in the `lidar` frame; rows that are not finite are left out."""
+    local = points[:MAX_POINTS, :3] @ base_from_lidar[:3, :3].T.astype(np.float32)
+    local += base_from_lidar[:3, 3].astype(np.float32)
+    x, y = local[:, 0], local[:, 1]
+    square = x * x + y * y
+    on_body = (x > -assumptions.rear) & (x < assumptions.front) & (np.abs(y) < assumptions.half_width)
+    keep = (square < assumptions.lidar_range**2) & ~on_body  # NaN compares False
+    local, distance = local[keep], np.sqrt(square[keep])
+    height = local[:, 2] - ground_height(local, distance)
+    floor = assumptions.kerb_height + assumptions.ground_slope * distance
+    standing = local[(height > floor) & (height < assumptions.clear_height)]
+    labels, clusters = cluster(standing)
+    return Obstacles(standing, labels, clusters, sector_returns(local))
+
+
+def ground_height(points: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Height (N,) of the ground plane below each point: least squares on what lies near the plane, slope at most 10 %.
+
+    Starts from the level plane through the wheels; too few points leave it so.
+    """
+    near = points[distance < FIT_RANGE_M].astype(np.float64)
+    plane = np.zeros(3)
+    reach = np.hypot(near[:, 0], near[:, 1])
+    for _ in range(FIT_ROUNDS):
+        matrix = np.column_stack((near[:, :2], np.ones(len(near))))
+        on_ground = np.abs(near[:, 2] - matrix @ plane) < 0.12 + 0.03 * reach
+        if np.count_nonzero(on_ground) < FIT_POINTS:
+            break
+        a, z = matrix[on_ground], near[on_ground, 2]
+        # The small ridge keeps the plane level in directions that the points say nothing of.
+        plane = np.linalg.solve(a.T @ a + np.diag((1.0, 1.0, 1e-3)), a.T @ z)
+        plane[:2] = np.clip(plane[:2], -MAX_SLOPE, MAX_SLOPE)
+        plane[2] = np.clip(plane[2], -MAX_OFFSET_M, MAX_OFFSET_M)
+    return (points[:, :2] @ plane[:2].astype(np.float32)) + np.float32(plane[2])
+
+
+def cluster(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], int]:
+    """Cluster (N,) of each point, from 1, by connected cells of 0.4 m (0: outside the grid), and their number."""
+    column = ((points[:, 0] + GRID_BACK_M) / CELL_M).astype(np.int64)
+    row = ((points[:, 1] + GRID_SIDE_M) / CELL_M).astype(np.int64)
+    inside = (points[:, 0] > -GRID_BACK_M) & (column < _COLUMNS) & (points[:, 1] > -GRID_SIDE_M) & (row < _ROWS)
+    column, row = np.where(inside, column, 0), np.where(inside, row, 0)
+    grid = np.zeros((_COLUMNS, _ROWS), bool)
+    grid[column[inside], row[inside]] = True
+    names, count = ndimage.label(grid, structure=_CONNECTED)
+    labels = np.where(inside, names[column, row], 0).astype(np.int64)
+    if count > MAX_CLUSTERS:
+        labels, count = _nearest(points, labels, count)
+    return labels, count
+
+
+def _nearest(points: NDArray[np.float32], labels: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], int]:
+    """Keeps the `MAX_CLUSTERS` clusters that come nearest."""
+    nearest = np.full(count + 1, np.inf)
+    np.minimum.at(nearest, labels, np.hypot(points[:, 0], points[:, 1]))
+    nearest[0] = np.inf
+    kept = np.argsort(nearest, kind="stable")[:MAX_CLUSTERS]
+    rename = np.zeros(count + 1, np.int64)
+    rename[kept] = np.arange(1, MAX_CLUSTERS + 1)
+    return rename[labels], MAX_CLUSTERS
+
+
+def sector_returns(points: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Returns (24,) per 15° sector of azimuth."""
+    azimuth = np.arctan2(points[:, 1], points[:, 0])
+    sector = ((azimuth + np.float32(np.pi)) * np.float32(SECTORS / (2 * np.pi))).astype(np.int64) % SECTORS
+    return np.bincount(sector, minlength=SECTORS)
+
+
+def boxes(points: NDArray[np.float64], labels: NDArray[np.int64], clusters: int) -> NDArray[np.float64]:
+    """Axis-aligned boxes (clusters, 4) x_min, y_min, x_max, y_max of planar points (N, 2)."""
+    low, high = np.full((clusters + 1, 2), np.inf), np.full((clusters + 1, 2), -np.inf)
+    np.minimum.at(low, labels, points)
+    np.maximum.at(high, labels, points)
+    return np.concatenate((low, high), axis=1)[1:]

@@ -1,0 +1,228 @@
+"""The rules: each is a pure function from a situation to what it allows, or None where it has nothing to say."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fed_vit_autorl.reinforcement.route import Projection
+
+from .assumptions import Assumptions
+from .limits import Constraint
+from .reasons import Reason
+from .rss import lateral, safe_acceleration, stopping_distance
+from .types import Action, Light, LightState
+
+LANE_HORIZON_S = 0.8
+LANE_HORIZON_M = 3.0
+SPEED_RESPONSE_S = 0.5
+SPEED_BRAKE = 2.0
+SPEED_TOLERANCE = 0.3
+VEHICLE_LENGTH_M = 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hazards:
+    """Road users and obstacles as the corridor sees them, one row each.
+
+    Attributes:
+        way: way [m] until the front reaches it; inf if it does not stand in the corridor.
+        gap: lateral distance [m] from the swept body; inf where the body does not pass it.
+        way_abreast: way [m] until the front is abreast of it.
+        along: its least plausible speed [m/s] along the corridor (0 while unknown).
+        closing: its speed [m/s] towards the corridor, sideways (0 while unknown).
+    """
+
+    way: NDArray[np.float64]
+    gap: NDArray[np.float64]
+    way_abreast: NDArray[np.float64]
+    along: NDArray[np.float64]
+    closing: NDArray[np.float64]
+
+    @classmethod
+    def none(cls) -> "Hazards":
+        """An empty road."""
+        return cls(*(np.zeros(0) for _ in range(5)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Situation:
+    """All that the rules look at, for one way that the ego could take.
+
+    Attributes:
+        speed: of the ego [m/s].
+        hazards: what the LiDAR shows.
+        visible: way [m] along the corridor that is not hidden from view.
+        scene_way: way [m] to the nearest road user that only the learned perception sees; inf if there is none.
+        on_route: the ego seen from its route; None without one.
+        route_curvature: of the route at the ego [1/m].
+        lights: on the route, as of now.
+        speed_limits: (way [m], limit [m/s]) along the route ahead, each (S,).
+    """
+
+    speed: float
+    hazards: Hazards = field(default_factory=Hazards.none)
+    visible: float = math.inf
+    scene_way: float = math.inf
+    on_route: Projection | None = None
+    route_curvature: float = 0.0
+    lights: tuple[Light, ...] = ()
+    speed_limits: tuple[NDArray[np.float64], NDArray[np.float64]] = (np.zeros(0), np.zeros(0))
+
+
+CRAWL_M_S = 2.0
+
+Rule = Callable[[Situation, Assumptions], Constraint | None]
+
+
+def _stop_within(reason: Reason, way: float, s: Situation, a: Assumptions, brake: float | None = None) -> Constraint:
+    return Constraint(reason, safe_acceleration(s.speed, way, a.response_time, brake or a.assured_brake))
+
+
+def _crawl(s: Situation, a: Assumptions) -> float:
+    return max((CRAWL_M_S - s.speed) / SPEED_RESPONSE_S, -a.comfortable_brake)
+
+
+def free_way(h: Hazards, a: Assumptions) -> NDArray[np.float64]:
+    """Way [m] in which the ego has to be able to stop for each hazard, 3.0 m kept; inf for those outside the corridor.
+
+    What moves along may brake at 8.0 m/s² (RSS 1); what comes towards the ego responds and brakes, too (RSS 3).
+    """
+    speed = np.abs(h.along)
+    towards = speed * a.other_response_time + speed**2 / (2.0 * a.oncoming_brake)
+    return h.way - a.min_gap + np.where(h.along < 0.0, -towards, speed**2 / (2.0 * a.lead_brake))
+
+
+def obstacle(s: Situation, a: Assumptions) -> Constraint | None:
+    """Braking distance to whatever stands or moves in the corridor (see `free_way`)."""
+    free = free_way(s.hazards, a)
+    nearest = int(free.argmin()) if len(free) else -1
+    if nearest < 0 or math.isinf(free[nearest]):
+        return None
+    along = s.hazards.along[nearest]
+    moving = Reason.LEAD_VEHICLE if along > a.frozen_speed else Reason.ONCOMING_VEHICLE
+    return _stop_within(Reason.OBSTACLE if abs(along) <= a.frozen_speed else moving, float(free[nearest]), s, a)
+
+
+def lateral_distance(s: Situation, a: Assumptions) -> Constraint | None:
+    """Who walks or drifts towards the corridor and is nearer to it than RSS 6 allows counts as being in it."""
+    h = s.hazards
+    slow = ~np.isfinite(h.way) & np.isfinite(h.gap) & (h.closing > 0.0) & (h.closing <= a.crossing_speed)
+    free = math.inf
+    for row in np.flatnonzero(slow):
+        times = (a.other_response_time, a.response_time)
+        safe = lateral(float(h.closing[row]), 0.0, times, 0.0, a.lateral_brake, a.lateral_fluctuation)
+        if h.gap[row] < safe:
+            moving = max(float(h.along[row]), 0.0) ** 2 / (2.0 * a.lead_brake)
+            free = min(free, float(h.way_abreast[row]) - a.min_gap + moving)
+    return None if math.isinf(free) else _stop_within(Reason.LATERAL_DISTANCE, free, s, a)
+
+
+def give_way(s: Situation, a: Assumptions) -> Constraint | None:
+    """Who crosses fast meets the corridor in a span of time; the ego stays out of it unless it is through before.
+
+    With a green light ahead or just passed, those who can still stop (at 4.0 m/s²) are expected to.
+    """
+    h = s.hazards
+    fast = ~np.isfinite(h.way) & np.isfinite(h.gap) & (h.closing > a.crossing_speed)
+    priority = any(light.state is LightState.GREEN and light.distance < 10.0 for light in s.lights)
+    free, pace = math.inf, max(s.speed, 1.0)
+    for row in np.flatnonzero(fast):
+        speed, gap, way = float(h.closing[row]), float(h.gap[row]), float(h.way_abreast[row])
+        if priority and gap > stopping_distance(speed, a.other_response_time, 0.0, a.oncoming_brake):
+            continue
+        enters, leaves = gap / speed, (gap + a.width + VEHICLE_LENGTH_M) / speed
+        ego_enters, ego_leaves = way / pace, (way + a.front + a.rear + a.width) / pace
+        if ego_leaves + a.crossing_gap > enters and ego_enters - a.crossing_gap < leaves:
+            free = min(free, way - 1.0)
+    if math.isinf(free) or free < s.speed**2 / (2.0 * a.max_deceleration):
+        return None  # nobody crosses, or the ego is already there: leaving is safer than standing in the way
+    return _stop_within(Reason.YIELD, free, s, a)
+
+
+def occlusion(s: Situation, a: Assumptions) -> Constraint | None:
+    """Something may stand where the view ends."""
+    return None if math.isinf(s.visible) else _stop_within(Reason.OCCLUSION, s.visible, s, a)
+
+
+def scene(s: Situation, a: Assumptions) -> Constraint | None:
+    """A road user that only the learned perception sees makes the ego slow down to a crawl; the LiDAR does the rest."""
+    if math.isinf(s.scene_way):
+        return None
+    stop = _stop_within(Reason.SCENE_OBSTACLE, s.scene_way - a.min_gap, s, a, a.comfortable_brake)
+    return Constraint(stop.reason, max(stop.acceleration, _crawl(s, a)))
+
+
+def traffic_light(s: Situation, a: Assumptions) -> Constraint | None:
+    """Stop at red, at an unknown light, at yellow where 3.0 m/s² do; whoever can't stop any more goes on."""
+    for light in s.lights:
+        if light.distance < 0.0 or light.state in (LightState.GREEN, LightState.OFF):
+            continue
+        way = light.distance - a.stop_line_gap
+        needed = s.speed**2 / (2.0 * max(way, 0.05))
+        bound = a.yellow_brake if light.state is LightState.YELLOW else a.max_deceleration
+        if needed > bound and s.speed > 1.0:
+            continue
+        return _stop_within(Reason.TRAFFIC_LIGHT, way, s, a, a.comfortable_brake)
+    return None
+
+
+def speed_limit(s: Situation, a: Assumptions) -> Constraint | None:
+    """The limit here, and those ahead in time to brake for them at 2.0 m/s²; never above 30 m/s [F1]."""
+    way, limit = s.speed_limits
+    reachable = np.sqrt(np.minimum(limit, a.max_speed) ** 2 + 2.0 * SPEED_BRAKE * np.maximum(way, 0.0))
+    allowed = min(float(reachable.min(initial=np.inf)), a.max_speed) + SPEED_TOLERANCE
+    return Constraint(Reason.SPEED_LIMIT, max((allowed - s.speed) / SPEED_RESPONSE_S, -a.comfortable_brake))
+
+
+def lane(s: Situation, a: Assumptions) -> Constraint | None:
+    """Steering that keeps the ego within 1.0 m of its route at the horizon, L metres on.
+
+    e(L) = e + ψ L + (κ - κ_route) L² / 2 stays within ± (1.0 - reserve), solved for κ; from outside it returns.
+    """
+    if s.on_route is None:
+        return None
+    e, psi = s.on_route.lateral, s.on_route.heading_error
+    horizon = max(s.speed * LANE_HORIZON_S, LANE_HORIZON_M)
+    bound = a.max_lane_deviation - a.lane_reserve
+    drift = e + math.tan(min(max(psi, -1.0), 1.0)) * horizon
+    low, high = (
+        math.atan(a.wheelbase * (s.route_curvature + 2.0 * (side * bound - drift) / horizon**2)) for side in (-1.0, 1.0)
+    )
+    return Constraint(Reason.LANE_DEVIATION, math.inf if abs(e) <= a.max_lane_deviation else _crawl(s, a), (low, high))
+
+
+ROAD_RULES: dict[str, Rule] = {"traffic_light": traffic_light, "speed_limit": speed_limit, "lane": lane}
+TRAFFIC_RULES: dict[str, Rule] = {
+    "obstacle": obstacle,
+    "lateral_distance": lateral_distance,
+    "give_way": give_way,
+    "occlusion": occlusion,
+    "scene": scene,
+}
+
+
+class RuleChecker:
+    """Asks the rules: those of the road once, those of the traffic for every way that the ego could take."""
+
+    def __init__(self, assumptions: Assumptions | None = None) -> None:
+        self.assumptions = assumptions or Assumptions()
+
+    def road(self, situation: Situation) -> list[Constraint]:
+        """What the rules of the road allow; the hazards are not looked at."""
+        return self._ask(ROAD_RULES, situation)
+
+    def traffic(self, situation: Situation) -> list[Constraint]:
+        """What the hazards allow."""
+        return self._ask(TRAFFIC_RULES, situation)
+
+    def violations(self, situation: Situation, action: Action) -> tuple[Reason, ...]:
+        """The rules that this action would break."""
+        asked = self.traffic(situation) + self.road(situation)
+        return tuple(constraint.reason for constraint in asked if constraint.binds(action))
+
+    def _ask(self, rules: dict[str, Rule], situation: Situation) -> list[Constraint]:
+        found = (rule(situation, self.assumptions) for rule in rules.values())
+        return [constraint for constraint in found if constraint is not None]

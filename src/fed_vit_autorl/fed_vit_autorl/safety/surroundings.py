@@ -1,0 +1,124 @@
+"""What the LiDAR shows around the ego: obstacles kept in `map`, their motion, and what a corridor makes of them."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fed_vit_autorl.data.sample import EgoState
+from fed_vit_autorl.reinforcement.route import Pose, to_local, to_map
+
+from .assumptions import Assumptions
+from .corridor import Contacts, Corridor, contacts
+from .lidar import Obstacles, boxes, extract
+from .rules import Hazards
+from .tracker import Motion, Tracker
+from .types import Scan
+
+MAX_EXTENT_M = 13.0
+LONE_RETURNS = 1
+REGION_M = 12.0
+VIEW_BINS = 180
+VIEW_TOLERANCE_M = 1.0
+STILL_M_S = 0.4
+VIEW_NOISE = 0.05
+NOTHING = Obstacles(np.zeros((0, 3), np.float32), np.zeros(0, np.int64), 0, np.zeros(0, np.int64))
+
+
+class Surroundings:
+    """The latest scan's obstacles; dead-reckoned with the odometry until the next scan."""
+
+    def __init__(self, base_from_lidar: NDArray[np.float64], assumptions: Assumptions) -> None:
+        self._base_from_lidar, self._a = base_from_lidar, assumptions
+        self._tracker = Tracker()
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing is known any more."""
+        self._tracker.reset()
+        self._points, self._labels = np.zeros((0, 2)), np.zeros(0, np.int64)
+        self._velocity = self._recent = np.zeros((1, 2))
+        self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(VIEW_BINS, np.inf)
+
+    def update(self, scan: Scan, ego: EgoState) -> Obstacles:
+        """Takes a scan in; `ego` is the state at the scan's stamp."""
+        found = extract(scan.points, self._base_from_lidar, self._a)
+        self._pose = Pose(*ego.position[:2], ego.yaw)
+        points = to_map(found.points[:, :2], self._pose)
+        outlines = boxes(points, found.labels, found.clusters)
+        motion = self._tracker.update(outlines, scan.stamp)
+        self._velocity, self._recent = _trusted(motion.velocity, outlines), _trusted(motion.recent, outlines)
+        kept = _confirmed(found, motion)[found.labels]
+        self._points, self._labels = points[kept], found.labels[kept]
+        self._nearest = _view(found.points[kept])
+        return found
+
+    def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
+        """What of it matters to the corridor, one row per cluster that is near it."""
+        low = np.array([corridor.x.min(), corridor.y.min()]) - REGION_M
+        high = np.array([corridor.x.max(), corridor.y.max()]) + REGION_M
+        near = ((self._points > low) & (self._points < high)).all(axis=1)
+        found = contacts(corridor, self._points[near], self._a)
+        labels = self._labels[near]
+        names, first = _least_gap(labels, found)
+        way = np.full(len(self._velocity), np.inf)
+        np.minimum.at(way, labels, found.way)
+        heading, side = found.heading[first], found.side[first]
+        tangent = np.stack((np.cos(heading), np.sin(heading)), axis=-1)
+        normal = np.stack((-tangent[:, 1], tangent[:, 0]), axis=-1)
+        velocity, recent = self._velocity[names], self._recent[names]
+        along = np.minimum((velocity * tangent).sum(axis=1), (recent * tangent).sum(axis=1))
+        closing = -side * (velocity * normal).sum(axis=1)
+        closing = np.where(closing > STILL_M_S + VIEW_NOISE * np.abs(along - ego_speed), closing, 0.0)
+        return Hazards(
+            way=way[names],
+            gap=found.gap[first],
+            way_abreast=found.way_abreast[first],
+            along=np.where(np.abs(along) < STILL_M_S, 0.0, along),
+            closing=closing,
+        )
+
+    def visible_way(self, corridor: Corridor, blocked: float) -> float:
+        """Way [m] of the front along the corridor until the view of it is hidden; inf where all of it is seen.
+
+        What stands in the corridor itself, `blocked` m ahead, hides what is behind it and counts as an obstacle.
+        """
+        local = to_local(np.stack((corridor.x, corridor.y), axis=-1), self._pose)
+        distance = np.hypot(local[:, 0], local[:, 1])
+        hidden = distance > self._nearest[_bins(local)] + VIEW_TOLERANCE_M
+        way = corridor.way - self._a.front
+        first = np.flatnonzero(hidden & (way > 0.0) & (way < blocked))
+        return float(way[first[0]]) if len(first) else np.inf
+
+
+def _trusted(velocity: NDArray[np.float64], outlines: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Velocities by label (row 0: none); unknown ones, and those of what is too long to be a vehicle, count as 0.
+
+    Of a long wall both ends move with the range of sight.
+    """
+    long = (outlines[:, 2:] - outlines[:, :2]).max(axis=1, initial=0.0) > MAX_EXTENT_M
+    velocity = np.where(long[:, None] | np.isnan(velocity), 0.0, velocity)
+    return np.concatenate((np.zeros((1, 2)), velocity))
+
+
+def _confirmed(found: Obstacles, motion: Motion) -> NDArray[np.bool_]:
+    """Clusters by label that are believed: a lone return has to be seen in two scans."""
+    size = np.bincount(found.labels, minlength=found.clusters + 1)[1:]
+    return np.concatenate(([True], (size > LONE_RETURNS) | (motion.seen > 1)))
+
+
+def _view(points: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Distance [m] of the nearest obstacle per 2° of azimuth; inf where there is none."""
+    nearest = np.full(VIEW_BINS, np.inf)
+    np.minimum.at(nearest, _bins(points), np.hypot(points[:, 0], points[:, 1]).astype(np.float64))
+    return nearest
+
+
+def _bins(points: NDArray) -> NDArray[np.int64]:
+    azimuth = np.arctan2(points[:, 1], points[:, 0])
+    return ((azimuth + np.pi) * (VIEW_BINS / (2.0 * np.pi))).astype(np.int64) % VIEW_BINS
+
+
+def _least_gap(labels: NDArray[np.int64], found: Contacts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The labels at hand, and the row of each one's point with the least gap."""
+    order = np.lexsort((found.gap, labels))
+    names, first = np.unique(labels[order], return_index=True)
+    return names, order[first]
