@@ -37,12 +37,13 @@ EXTRAS = {
     ],
 }
 
-# A command is a click.Command; a bench is a function of no argument that returns a dict.
+# A command is a click.Command; a bench is a function of no argument that returns a dict; a study is a bench that takes hours.
 COMMANDS = [
     "doctor = fed_vit_autorl.cli.doctor:doctor",
     "bench = fed_vit_autorl.cli.bench:bench",
 ]
 BENCHES: list[str] = []
+STUDIES = ["lunarlander = fed_vit_autorl.reinforcement.algorithms.bench_lunarlander:bench_lunarlander"]
 
 setup(
     name="fed_vit_autorl",
@@ -64,5 +65,6 @@ setup(
         "console_scripts": ["fedvit = fed_vit_autorl.cli.__main__:main"],
         "fedvit.commands": COMMANDS,
         "fedvit.benches": BENCHES,
+        "fedvit.studies": STUDIES,
     },
 )

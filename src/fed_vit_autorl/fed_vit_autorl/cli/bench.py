@@ -47,18 +47,20 @@ def record(name: str, result: dict, path: Path = RESULTS) -> None:
 @click.argument("name", default="all")
 @json_option
 def bench(name: str, as_json: bool) -> None:
-    """Run one benchmark by NAME, or all of them, and write bench/results.json.
+    """Run one benchmark by NAME, or all but those that take hours, and write bench/results.json.
 
     \b
     Examples:
-      fedvit bench                 every benchmark
+      fedvit bench                 every benchmark that takes minutes
+      fedvit bench lunarlander     one that takes hours; it goes on where it was stopped
       fedvit bench graph --json    the node graph's latency beside a pass-through graph's
     """
-    points = {point.name: point for point in entry_points(group="fedvit.benches")}
+    benches = {point.name: point for point in entry_points(group="fedvit.benches")}
+    points = benches | {point.name: point for point in entry_points(group="fedvit.studies")}
     if name != "all" and name not in points:
         raise CommandError(f"no bench named {name!r}; there are: {', '.join(sorted(points))}")
     results = {}
-    for chosen in sorted(points) if name == "all" else [name]:
+    for chosen in sorted(benches) if name == "all" else [name]:
         click.secho(f"bench {chosen} …", err=True)
         results[chosen] = points[chosen].load()()
         record(chosen, results[chosen])

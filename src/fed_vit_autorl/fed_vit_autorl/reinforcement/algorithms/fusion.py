@@ -1,0 +1,81 @@
+"""Hybrid federated-distributed learning: parameters are fused by trust, and diverse transitions are shared.
+
+The server learns from the transitions that clients share while it aggregates their parameters.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fed_vit_autorl.reinforcement.algorithms.replay import Batch, ReplayBuffer
+
+Parameters = Mapping[str, NDArray[np.float32]]
+
+
+def trust_weights(server: Parameters, clients: Sequence[Parameters]) -> NDArray[np.float64]:
+    """w_k = max(0, cos(θ, θ_k)) / Σ over all clients, (K,); equal weights where no client points the server's way."""
+    own = _flat(server)
+    rows = np.stack([_flat(client) for client in clients])
+    cosine = rows @ own / np.maximum(np.linalg.norm(rows, axis=1) * np.linalg.norm(own), 1e-12)
+    trust = np.maximum(cosine, 0.0)
+    return trust / trust.sum() if trust.sum() > 0 else np.full(len(clients), 1.0 / len(clients))
+
+
+def fuse(server: Parameters, clients: Sequence[Parameters], keep: float) -> dict[str, NDArray[np.float32]]:
+    """θ ← αθ + (1-α) Σ w_k θ_k with α = ``keep`` in [0, 1] and w_k from ``trust_weights``."""
+    weights = trust_weights(server, clients)
+    return {
+        name: (
+            keep * value + (1 - keep) * sum(w * client[name] for w, client in zip(weights, clients, strict=True))
+        ).astype(np.float32)
+        for name, value in server.items()
+    }
+
+
+def average(clients: Sequence[Parameters]) -> dict[str, NDArray[np.float32]]:
+    """Plain FedAvg of clients with equal amounts of data."""
+    return {name: np.mean([client[name] for client in clients], axis=0).astype(np.float32) for name in clients[0]}
+
+
+class DiversityFilter:
+    """Which transitions are worth sending: those far from what was sent lately.
+
+    Args:
+        threshold: least mean Euclidean distance between (observation, next observation) and ``samples`` of those sent.
+        samples: how many sent ones each is compared with.
+        seed: of their choice.
+    """
+
+    def __init__(self, threshold: float = 0.15, samples: int = 32, seed: int = 0) -> None:
+        self.threshold, self.samples = threshold, samples
+        self._sent: list[NDArray] = []
+        self._generator = np.random.default_rng(seed)
+
+    def keep(self, batch: Batch) -> NDArray[np.bool_]:
+        """Mask (B,) of the transitions to send; those count as sent."""
+        keys = np.concatenate([batch["observation"], batch["next_observation"]], axis=1)
+        mask = np.zeros(len(keys), bool)
+        for index, key in enumerate(keys):
+            if self._sent:
+                chosen = self._generator.integers(0, len(self._sent), min(self.samples, len(self._sent)))
+                distance = np.linalg.norm(np.stack([self._sent[i] for i in chosen]) - key, axis=1).mean()
+                mask[index] = distance >= self.threshold
+            else:
+                mask[index] = True
+            if mask[index]:
+                self._sent.append(key)
+        del self._sent[: -50 * self.samples]
+        return mask
+
+
+def extend(buffer: ReplayBuffer, batch: Batch, mask: NDArray[np.bool_] | None = None) -> int:
+    """Adds the chosen transitions of a batch to a buffer; returns how many."""
+    chosen = np.flatnonzero(mask) if mask is not None else range(len(batch["reward"]))
+    for index in chosen:
+        buffer.add(*(batch[name][index] for name in ("observation", "action", "reward", "next_observation", "done")))
+    return len(chosen)
+
+
+def _flat(parameters: Parameters) -> NDArray[np.float64]:
+    return np.concatenate([parameters[name].ravel() for name in sorted(parameters)]).astype(np.float64)
