@@ -82,7 +82,8 @@ class VisionPolicy(nn.Module):
         ramp = torch.linspace(0.0, 1.0, PATH_POINTS, dtype=route.dtype, device=route.device)
         shift = offset[:, :1] * (1.0 - ramp) + offset[:, 1:] * ramp
         # The path begins where the vehicle is, so that the offset does not jump under it.
-        return points + normal * (shift * (4.0 * ramp).clamp(max=1.0))[..., None]
+        onset = torch.tensor([min(4.0 * place / (PATH_POINTS - 1), 1.0) for place in range(PATH_POINTS)])
+        return points + normal * (shift * onset.to(shift))[..., None]
 
     def _pursue(self, path: Tensor, speed: Tensor) -> Tensor:
         """Pure pursuit, δ = atan(2 L y / d²), of the point 0.9 s ahead, at least 4 m and at most 15 m."""

@@ -35,6 +35,7 @@ class PolicyReason(StrEnum):
     OFF_ROUTE = "off_route"
     FEATURES_SHAPE = "features_shape"
     SCENE_NOT_FINITE = "scene_not_finite"
+    LIGHTS_NOT_FINITE = "traffic_lights_not_finite"
     OUTPUT_NOT_FINITE = "policy_output_not_finite"
 
 
