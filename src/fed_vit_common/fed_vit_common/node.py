@@ -13,7 +13,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
-from fed_vit_autorl.edge.topics import TOPICS
+from fed_vit_autorl.edge.topics import TOPICS, Qos
 from fed_vit_common.parameters import ParameterRefused, declare, read
 from fed_vit_common.qos import PROFILES, message_class
 
@@ -55,6 +55,7 @@ class VehicleNode(LifecycleNode):
         self._handles: list[tuple[Callable, Any]] = []
         self._periodic: list[tuple[float, Callable[[], None]]] = []
         self._timers_running: list[Any] = []
+        self._latched: dict[str, tuple] = {}
         # rclpy lets an invalid transition kill the node (rclpy#1209).
         answer = self._service_change_state.callback
         self._service_change_state.callback = lambda request, response: self._guard(answer, request, response)
@@ -82,12 +83,17 @@ class VehicleNode(LifecycleNode):
         return publisher
 
     def listen(self, topic: str, callback: Callable[[Any, dict], None]) -> None:
-        """Calls ``callback(message, info)`` for each message on a topic of the table while the node is active."""
+        """Calls ``callback(message, info)`` for each message on a topic of the table while the node is active.
+
+        The last latched message that came before is delivered on activation: it would not be sent again.
+        """
         edge = TOPICS[topic]
 
         def deliver(message: Any, info: dict) -> None:
             if self.active:
                 self.attempt(callback, message, info)
+            elif edge.qos is Qos.LATCHED:
+                self._latched[topic] = (callback, message, info)
 
         subscription = self.create_subscription(message_class(edge.type), edge.name, deliver, PROFILES[edge.qos])
         self._handles.append((self.destroy_subscription, subscription))
@@ -134,6 +140,9 @@ class VehicleNode(LifecycleNode):
             self._timers_running.append(self.create_timer(period_s, run, clock=steady))
         result = super().on_activate(state)
         self.active = True
+        while self._latched:
+            _, waiting = self._latched.popitem()
+            self.attempt(*waiting)
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -164,6 +173,7 @@ class VehicleNode(LifecycleNode):
     def _release(self) -> None:
         self._stop()
         self._periodic.clear()
+        self._latched.clear()
         self.teardown()
         while self._handles:
             destroy, handle = self._handles.pop()
