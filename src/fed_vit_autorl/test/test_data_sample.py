@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fed_vit_autorl.data.sample import (
     CameraModel,
     EgoState,
@@ -10,8 +13,6 @@ from fed_vit_autorl.data.sample import (
     base_from_optical,
     track_in_base,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 W, H = 320, 192
 CAMERA = CameraModel.nominal(W, H)

@@ -3,11 +3,12 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fed_vit_autorl.data.codec import CorruptSample, decode, encode
 from fed_vit_autorl.data.sample import CameraModel, EgoState, Labels, Sample
 from fed_vit_autorl.data.store import ExperienceStore, SampleFolder, StoreFault
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 W, H = 64, 48
 

@@ -22,7 +22,9 @@ class CorruptSample(ValueError):
     """Bytes that are not a sample: truncated, of another format, or with contents that `Sample` refuses."""
 
 
-class _Header(msgspec.Struct, forbid_unknown_fields=True):
+class Header(msgspec.Struct, forbid_unknown_fields=True):
+    """The parts of a sample that are no arrays; `objects_known` is None without labels."""
+
     stamp: float
     source: str
     domain: str
@@ -59,7 +61,7 @@ def encode(sample: Sample) -> bytes:
         masks = {name: getattr(labels, name) for name in (*MASKS, "semantic")}
         tensors |= {name: _image_bytes(".png", mask) for name, mask in masks.items() if mask is not None}
         tensors |= {"boxes": labels.boxes, "classes": labels.classes, "ignored": labels.ignored}
-    header = _Header(
+    header = Header(
         stamp=sample.stamp,
         source=sample.source,
         domain=sample.domain,
@@ -95,20 +97,19 @@ def decode(data: bytes) -> Sample:
         raise CorruptSample(f"not a sample: {error}") from error
 
 
-def decode_ego(data: bytes) -> tuple[str, EgoState | None]:
-    """Only `source` and `ego` of the sample in `data`, without decoding its images. Raises `CorruptSample`."""
+def decode_header(data: bytes) -> Header:
+    """What can be said of the sample in `data` without decoding its images. Raises `CorruptSample`."""
     try:
-        header = _read_header(load(data))
+        return _read_header(load(data))
     except (SafetensorError, KeyError, ValueError) as error:
         raise CorruptSample(f"not a sample: {error}") from error
-    return header.source, header.ego
 
 
-def _read_header(tensors: dict[str, NDArray[Any]]) -> _Header:
-    return msgspec.json.decode(tensors["header"].tobytes(), type=_Header)
+def _read_header(tensors: dict[str, NDArray[Any]]) -> Header:
+    return msgspec.json.decode(tensors["header"].tobytes(), type=Header)
 
 
-def _labels(tensors: dict[str, NDArray[Any]], header: _Header) -> Labels | None:
+def _labels(tensors: dict[str, NDArray[Any]], header: Header) -> Labels | None:
     if header.objects_known is None:
         return None
     masks = {name: _image(tensors[name], cv2.IMREAD_GRAYSCALE) for name in (*MASKS, "semantic") if name in tensors}

@@ -6,15 +6,16 @@ import errno
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from .codec import MAX_SAMPLE_BYTES, CorruptSample, decode, decode_ego, encode
+from .codec import MAX_SAMPLE_BYTES, CorruptSample, Header, decode, decode_header, encode
 from .sample import EgoState, Sample
 
 SUFFIX = ".sample"
+Decoded = TypeVar("Decoded")
 BLOCK = 16
 """Consecutive samples that fall on the same side of the split, so that near-twins do not sit on both."""
 
@@ -80,26 +81,16 @@ class SampleFolder:
 
     def get(self, key: Key) -> Sample | None:
         """The sample, or None with the reason counted in `faults`."""
-        data = self._bytes(key)
-        try:
-            return decode(data) if data is not None else None
-        except CorruptSample:
-            self.faults[StoreFault.CORRUPT] += 1
-            return None
+        return self._decoded(key, decode)
+
+    def header(self, key: Key) -> Header | None:
+        """The sample's header, without decoding its images, or None with the reason counted in `faults`."""
+        return self._decoded(key, decode_header)
 
     def egos(self) -> list[tuple[str, EgoState]]:
         """(source, ego state) of every sample that has one: the driven tracks."""
-        found = []
-        for key in self.keys():
-            data = self._bytes(key)
-            try:
-                source, ego = decode_ego(data) if data is not None else ("", None)
-            except CorruptSample:
-                self.faults[StoreFault.CORRUPT] += 1
-                continue
-            if ego is not None:
-                found.append((source, ego))
-        return found
+        headers = (self.header(key) for key in self.keys())
+        return [(header.source, header.ego) for header in headers if header and header.ego]
 
     def split(self, held_out: float = 0.2) -> tuple[list[Key], list[Key]]:
         """Keys to train on and keys held out; a sample stays on its side for as long as it lives."""
@@ -110,13 +101,15 @@ class SampleFolder:
             (held if draw < held_out else train).append(key)
         return train, held
 
-    def _bytes(self, key: Key) -> bytes | None:
+    def _decoded(self, key: Key, decoder: Callable[[bytes], Decoded]) -> Decoded | None:
         try:
             with open(self.folder / key.file_name, "rb") as file:
-                return file.read(MAX_SAMPLE_BYTES + 1)
+                return decoder(file.read(MAX_SAMPLE_BYTES + 1))
         except FileNotFoundError:
             self.faults[StoreFault.EVICTED] += 1
-            return None
+        except CorruptSample:
+            self.faults[StoreFault.CORRUPT] += 1
+        return None
 
 
 class ExperienceStore(SampleFolder):
