@@ -56,10 +56,10 @@ def _rigid(matrix: list) -> NDArray[np.float64]:
     return transform
 
 
-def _labels(
-    instances: list[dict], classes: dict[int, int], not_ignored: tuple[int, ...], size: tuple[int, int]
-) -> Labels:
-    """Boxes in the picture of `size` (width, height); classes in neither table, and strays below 1 pixel, are ignored."""
+def _labels(instances: list[dict], classes: dict[int, int], obstacles: tuple[int, ...], size: tuple) -> Labels:
+    """Boxes in the picture of `size` (width, height), strays below 1 pixel left out; classes in neither table are
+    ignored regions.
+    """
     boxes = np.array([entry["bbox"] for entry in instances], np.float32).reshape(-1, 4)
     boxes = np.clip(boxes, 0, np.array([*size, *size], np.float32))
     label = np.array([classes.get(entry["bbox_label"], -1) for entry in instances], np.int64)
