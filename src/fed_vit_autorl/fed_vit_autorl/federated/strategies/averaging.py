@@ -6,7 +6,7 @@ import numpy as np
 
 from ..update import Tensors, Update
 from .base import STRATEGIES, Strategy, require_positive
-from .blocks import add_scaled
+from ..blocks import add_scaled
 
 
 class MeanStrategy(Strategy):

@@ -12,7 +12,7 @@ import numpy as np
 from ..refusal import AggregationReason, AggregationRefused
 from ..registry import Registry
 from ..update import Layout, Tensors, Update
-from .blocks import add_scaled
+from ..blocks import add_scaled
 
 
 class Strategy(ABC):

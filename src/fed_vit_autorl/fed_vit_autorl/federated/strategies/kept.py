@@ -10,7 +10,7 @@ import numpy as np
 from ..refusal import AggregationReason, AggregationRefused
 from ..update import Tensors, Update
 from .base import Strategy
-from .blocks import add_scaled, for_spans
+from ..blocks import add_scaled, for_spans
 
 
 class KeepingStrategy(Strategy):

@@ -10,7 +10,7 @@ from ..refusal import AggregationReason, AggregationRefused
 from ..update import Layout, Tensors, Update
 from .averaging import MeanStrategy
 from .base import STRATEGIES, require_positive
-from .blocks import add_scaled
+from ..blocks import add_scaled
 
 
 @STRATEGIES.register("scaffold")

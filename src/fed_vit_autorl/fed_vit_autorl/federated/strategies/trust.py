@@ -7,7 +7,7 @@ import numpy as np
 from ..refusal import AggregationReason, AggregationRefused
 from ..update import Tensors, Update
 from .base import STRATEGIES, Strategy, require_fraction
-from .blocks import add_scaled
+from ..blocks import add_scaled
 from .kept import KeepingStrategy, combination
 from .robust import median_of_sorted, norm_of
 
