@@ -11,6 +11,16 @@ die() { printf '\033[31m[setup] %s\033[0m\n' "$*" >&2; exit 1; }
 
 [ "$(uname -m)" = x86_64 ] || die "ROS 2 wheels exist for x86-64 only. On a Jetson install ROS 2 Jazzy, then: rosdep install, colcon build (README, 'On a vehicle')."
 
+# Runs a command with its output in a log; a terminal shows the last line, a failure the last forty.
+logged() {
+  local log=$1 line; shift
+  mkdir -p "$(dirname "$log")"
+  if ! "$@" 2>&1 | tee "$log" | { [ -t 2 ] || exec cat >/dev/null; while IFS= read -r line; do printf '\r\033[K  %.*s' 100 "$line" >&2; done; printf '\r\033[K' >&2; }; then
+    tail -40 "$log" >&2
+    return 1
+  fi
+}
+
 find_python() {
   local candidate
   for candidate in ${FEDVIT_PYTHON:-} python3.12 python3.11 python3 "$HOME"/.pyenv/versions/3.1[12].*/bin/python3; do
@@ -52,14 +62,23 @@ python_environment() {
     say "Python environment in $venv (about 8 GB, a few minutes)"
     rm -rf "$venv"
     "$python" -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -c "$root/requirements/constraints.txt" \
+    logged "$cache/pip.log" "$venv/bin/pip" install --no-input --disable-pip-version-check --progress-bar off -c "$root/requirements/constraints.txt" \
       -r "$root/requirements/ros.txt" -r "$root/requirements/vehicle.txt" -r "$root/requirements/simulation.txt" \
-      -r "$root/requirements/cloud.txt" -r "$root/requirements/dev.txt" >&2
+      -r "$root/requirements/cloud.txt" -r "$root/requirements/dev.txt" \
+      || die "pip could not install the pinned packages; all it said is in $cache/pip.log"
     "$venv/bin/python" "$root/scripts/fix_wheels.py" "$venv"
     touch "$venv/.complete"
   fi
   ln -sfn "$venv" "$root/.venv"
 }
+
+colcon_build() (
+  cd "$root"
+  # shellcheck disable=SC1091
+  source scripts/environment.sh
+  colcon --log-base log build --symlink-install --event-handlers console_cohesion- --parallel-workers 2 \
+    --cmake-args -DPython3_EXECUTABLE="$root/.venv/bin/python" -DBUILD_TESTING=OFF --no-warn-unused-cli
+)
 
 workspace() {
   # Python sources are linked into install/, so only what decides the build's layout is in the stamp.
@@ -68,13 +87,7 @@ workspace() {
       -o -name '*.srv' -o -name setup.py -o -name setup.cfg \) -exec sha256sum {} +; find launch config -type f; } | sort | sha256sum | cut -c1-16)
   [ "$(cat "$root/install/.stamp" 2>/dev/null)" = "$stamp" ] && return
   say "colcon build"
-  mkdir -p "$root/log"
-  ( cd "$root"
-    # shellcheck disable=SC1091
-    source scripts/environment.sh
-    colcon --log-base log build --symlink-install --event-handlers console_cohesion- --parallel-workers 2 \
-      --cmake-args -DPython3_EXECUTABLE="$root/.venv/bin/python" -DBUILD_TESTING=OFF --no-warn-unused-cli ) >"$root/log/setup.txt" 2>&1 \
-    || { tail -40 "$root/log/setup.txt" >&2; die "colcon build failed; all of it is in log/setup.txt"; }
+  logged "$root/log/setup.txt" colcon_build || die "colcon build failed; all of it is in log/setup.txt"
   printf '%s' "$stamp" >"$root/install/.stamp"
 }
 
