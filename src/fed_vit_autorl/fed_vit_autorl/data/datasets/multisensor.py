@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,12 +31,14 @@ def _read_info(folder: Path, name: str) -> list[dict[str, Any]]:
         raise DatasetRefused(DatasetFault.LAYOUT, f"{folder}: expected {LAYOUT}")
     try:
         with open(path, "rb") as file:
-            info = msgspec.json.decode(file.read(MAX_INFO_BYTES), type=dict[str, Any])
-        if str(info["metainfo"].get("DATASET", info["metainfo"].get("dataset"))).lower() != name:
-            raise DatasetRefused(DatasetFault.LAYOUT, f"{path} does not describe {name}")
-        return info["data_list"]
-    except (msgspec.DecodeError, KeyError, AttributeError) as error:
-        raise DatasetRefused(DatasetFault.BAD_FILE, f"{path}: {error}") from error
+            info = json.loads(file.read(MAX_INFO_BYTES))  # not msgspec: nuScenes writes NaN
+        meta, frames = info["metainfo"], info["data_list"]
+        described = str(meta.get("DATASET", meta.get("dataset"))).lower()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetRefused(DatasetFault.BAD_FILE, f"{path}: {error!r}") from error
+    if described != name:
+        raise DatasetRefused(DatasetFault.LAYOUT, f"{path} describes {described}, not {name}")
+    return frames
 
 
 def _read_points(path: Path, columns: int, intensity_scale: float) -> NDArray[np.float32]:
