@@ -21,7 +21,8 @@ class ViTPerception(nn.Module):
 
     img_size: side of a square image, or (height, width), in pixels, a multiple of the patch size. num_classes: width
     of the image classifier, 0 for none. backbone: name of any timm ViT instead of embed_dim, depth, num_heads.
-    stem: see `Backbone`. head_width: channels of the stride-8 map. Raises ValueError for sizes that don't fit together.
+    stem: see `Backbone`. head_width: channels of the stride-8 map. `architecture` holds the arguments that build the
+    same model again. Raises ValueError for sizes that don't fit together.
     """
 
     def __init__(
@@ -40,6 +41,17 @@ class ViTPerception(nn.Module):
     ) -> None:
         super().__init__()
         size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+        self.architecture = {
+            "img_size": list(size),
+            "patch_size": patch_size,
+            "num_classes": num_classes,
+            "embed_dim": embed_dim,
+            "depth": depth,
+            "num_heads": num_heads,
+            "stem": stem,
+            "backbone": backbone,
+            "head_width": head_width,
+        }
         self.backbone = Backbone(size, patch_size, embed_dim, depth, num_heads, stem, backbone, pretrained)
         self.pyramid = Pyramid(self.backbone.width, head_width)
         self.detection = DetectionHead(head_width, len(OBJECT_CLASSES))
@@ -60,6 +72,7 @@ class ViTPerception(nn.Module):
     def set_input_size(self, img_size: Sequence[int]) -> None:
         """Take images of (height, width) pixels from now on; positional embeddings are resampled."""
         self.backbone.set_input_size(tuple(img_size))
+        self.architecture["img_size"] = list(img_size)
 
     def raw(self, image: Tensor) -> dict[str, Tensor]:
         """What the losses need, from an image (B, 3, H, W) in [0, 1] RGB.

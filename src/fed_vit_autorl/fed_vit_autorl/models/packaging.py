@@ -1,0 +1,43 @@
+"""A trained perception model as the files of a release, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import safetensors.numpy
+import torch
+
+from fed_vit_autorl.edge import runtime
+
+from .export import export_graph, weights_of
+from .perception import ViTPerception
+
+MODEL = "perception"
+
+
+def perception_files(
+    model: ViTPerception, golden_images: np.ndarray
+) -> tuple[dict[str, bytes], tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """(`perception.onnx` and `perception.safetensors`, golden batch) of `model`.
+
+    golden_images uint8 (G, H, W, 3) RGB of the model's input size. Weights are stored in half precision, and the golden
+    outputs are those of the stored weights.
+    """
+    graph = export_graph(model, {"image": torch.zeros(1, 3, *model.img_size)}, model.outputs, f"{MODEL}.safetensors")
+    half = {name: tensor.astype(np.float16) for name, tensor in weights_of(model).items()}
+    engine = runtime.create(graph, {name: tensor.astype(np.float32) for name, tensor in half.items()})
+    inputs = {"image": np.ascontiguousarray(golden_images.transpose(0, 3, 1, 2))}
+    outputs = runtime.golden_outputs(engine, inputs)
+    engine.close()
+    return {f"{MODEL}.onnx": graph, f"{MODEL}.safetensors": safetensors.numpy.save(half)}, (inputs, outputs)
+
+
+def build(architecture: Mapping, weights: Mapping[str, np.ndarray]) -> ViTPerception:
+    """The model that a manifest's `architecture["perception"]` describes, with `weights`.
+
+    Raises ValueError for an architecture that can't be built, RuntimeError for weights that don't fit it.
+    """
+    model = ViTPerception(**architecture)
+    model.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in weights.items()})
+    return model

@@ -1,0 +1,66 @@
+"""Hot swap: a good release takes over between two frames, any other leaves the old one in place."""
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fed_vit_autorl.deployment import release
+from fed_vit_autorl.edge.hot_swap import HotSwap
+
+KEY = Ed25519PrivateKey.generate()
+
+
+def make(folder, version, key=KEY):
+    weights = safetensors.numpy.save({"version": np.array([version])})
+    return folder, release.write_release(folder, {"w.safetensors": weights}, key, version=version, architecture={})
+
+
+def load(folder, manifest):
+    return int(release.read_weights(folder, manifest, "w")["version"][0])
+
+
+@pytest.fixture
+def swap(tmp_path):
+    folder, _ = make(tmp_path / "first", 5)
+    return HotSwap(folder, [KEY.public_key()], load)
+
+
+def settle(swap):
+    swap.finish()
+    return swap.swap()
+
+
+def test_a_newer_release_becomes_active_at_the_next_swap_only(swap, tmp_path):
+    folder, manifest = make(tmp_path / "next", 6)
+    swap.request(folder, 6, manifest.digest)
+    swap.finish()
+    assert swap.loading
+    assert swap.active.model == 5
+    outcome = swap.swap()
+    assert outcome.reason == ""
+    assert (swap.active.model, swap.active.manifest.digest) == (6, manifest.digest)
+    assert swap.swap() is None
+    assert not swap.loading
+
+
+@pytest.mark.parametrize(
+    ("version", "key", "announced", "reason"),
+    [
+        (6, Ed25519PrivateKey.generate(), 6, "bad_signature"),
+        (5, KEY, 5, "version_not_newer"),
+        (4, KEY, 4, "version_not_newer"),
+        (7, KEY, 6, "bad_digest"),
+    ],
+)
+def test_any_other_release_is_refused_and_the_old_one_stays(swap, tmp_path, version, key, announced, reason):
+    folder, manifest = make(tmp_path / "next", version, key)
+    swap.request(folder, announced, manifest.digest)
+    outcome = settle(swap)
+    assert (outcome.version, outcome.reason) == (announced, reason)
+    assert swap.active.model == 5
+
+
+def test_a_folder_that_is_not_there_is_refused(swap, tmp_path):
+    swap.request(tmp_path / "nowhere", 6, "0" * 64)
+    assert settle(swap).reason == "missing_file"
