@@ -55,7 +55,7 @@ class Odometry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scan:
-    """One LiDAR sweep: `points` float32 (N, ≥3) [m] in the `lidar` frame. Not `dense`: NaN marks rays without return."""
+    """One LiDAR sweep: `points` float32 (N, ≥3) [m] in the `lidar` frame; a `dense` scan may not hold NaN."""
 
     stamp: float
     points: NDArray[np.float32]
@@ -98,7 +98,7 @@ class SceneHint:
 
 @dataclass(slots=True)
 class ShieldInputs:
-    """The latest of each input; None where nothing usable has come."""
+    """The latest of each input; None where nothing usable has come. `events` happened since the last step."""
 
     proposal: Proposal | None = None
     odometry: Odometry | None = None
@@ -106,7 +106,7 @@ class ShieldInputs:
     lights: Lights | None = None
     route: Route | None = None
     scene: SceneHint | None = None
-    collision: bool = False
+    events: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

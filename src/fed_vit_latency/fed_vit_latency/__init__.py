@@ -1,0 +1,1 @@
+"""The latency monitor as a node."""

@@ -1,0 +1,1 @@
+"""The safety shield as a node."""
