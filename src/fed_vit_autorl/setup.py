@@ -41,6 +41,11 @@ EXTRAS = {
 COMMANDS = [
     "doctor = fed_vit_autorl.cli.doctor:doctor",
     "bench = fed_vit_autorl.cli.bench:bench",
+    "train = fed_vit_autorl.cli.train:train",
+]
+TRAINING = [
+    "policy = fed_vit_autorl.reinforcement.train_policy:policy",
+    "cloning = fed_vit_autorl.reinforcement.train_cloning:cloning",
 ]
 BENCHES: list[str] = []
 STUDIES = ["lunarlander = fed_vit_autorl.reinforcement.algorithms.bench_lunarlander:bench_lunarlander"]
@@ -64,6 +69,7 @@ setup(
     entry_points={
         "console_scripts": ["fedvit = fed_vit_autorl.cli.__main__:main"],
         "fedvit.commands": COMMANDS,
+        "fedvit.train": TRAINING,
         "fedvit.benches": BENCHES,
         "fedvit.studies": STUDIES,
     },

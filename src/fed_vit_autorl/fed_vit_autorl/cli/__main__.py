@@ -1,26 +1,18 @@
 """The ``fedvit`` group: finds the commands that the installed packages offer and runs one."""
 
 import sys
-from importlib.metadata import entry_points
 
 import click
 
+from fed_vit_autorl.cli.groups import EntryPointGroup
 from fed_vit_autorl.cli.output import CommandError
 
 
-class EntryPointGroup(click.Group):
-    """Loads a command's module only when that command is asked for."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return sorted({point.name for point in entry_points(group="fedvit.commands")})
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        for point in entry_points(group="fedvit.commands", name=name):
-            return point.load()
-        return None
-
-
-@click.group(cls=EntryPointGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=EntryPointGroup,
+    entry_points="fedvit.commands",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 def fedvit() -> None:
     """A fleet of vehicles that sees, drives and learns together.
 
