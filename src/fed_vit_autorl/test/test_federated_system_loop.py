@@ -78,7 +78,8 @@ class Fleet:
                 inbound.append((client.topics.task, self.task(name)))
             for topic, payload in self.pass_on(inbound):
                 client.handle(topic, payload, self.now)
-            for topic, payload, _ in self.pass_on(list(client.step(self.now))):
+            client.work(self.now)
+            for topic, payload, _ in self.pass_on(list(client.outgoing(self.now))):
                 answer = self.intake.handle(topic, payload, self.now)
                 if answer is not None:
                     for _, ack in self.pass_on([answer]):

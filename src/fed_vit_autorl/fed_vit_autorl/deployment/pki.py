@@ -12,7 +12,7 @@ import ipaddress
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -200,7 +200,7 @@ class Authority:
 
 @dataclass(frozen=True)
 class Identity:
-    """A vehicle's folder: `vehicle.key`, `vehicle.crt`, and whom it trusts: `ca.crt`, `aggregator.pub`, `release.pub`."""
+    """A vehicle's folder: `vehicle.key`, `vehicle.crt`, and whom it trusts: `ca.crt`, `aggregator.pub`, `release_keys/*.pub`."""
 
     folder: Path
 
@@ -217,6 +217,10 @@ class Identity:
         return self.folder / "ca.crt"
 
     @property
+    def release_keys_path(self) -> Path:
+        return self.folder / "release_keys"
+
+    @property
     def vehicle(self) -> str:
         """The name in the certificate."""
         certificate = x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
@@ -230,30 +234,38 @@ class Identity:
         return load_public_keys(self.folder / "aggregator.pub")
 
     def release_keys(self) -> list[Ed25519PublicKey]:
-        """Keys that sign releases."""
-        return load_public_keys(self.folder / "release.pub")
+        """Keys that may sign releases."""
+        return load_public_keys(self.release_keys_path)
 
     def request(self, vehicle: str) -> bytes:
         """Signing request (PEM) for this folder's key, which is made if there is none."""
         builder = x509.CertificateSigningRequestBuilder().subject_name(_name(vehicle))
         return builder.sign(self.signing_key(), None).public_bytes(serialization.Encoding.PEM)
 
-    def install(self, certificate: bytes, ca: bytes, aggregator: Ed25519PublicKey, release: Ed25519PublicKey) -> None:
-        """Completes the enrolment with what the authority answered."""
+    def install(
+        self, certificate: bytes, ca: bytes, aggregator: Ed25519PublicKey, releases: Mapping[str, Ed25519PublicKey]
+    ) -> None:
+        """Completes the enrolment with what the authority answered; `releases` are the keys that may sign releases, by name."""
         _write(self.ca_path, ca)
         save_public_key(aggregator, self.folder / "aggregator.pub")
-        save_public_key(release, self.folder / "release.pub")
+        self.release_keys_path.mkdir(exist_ok=True)
+        for name, key in releases.items():
+            save_public_key(key, self.release_keys_path / f"{name}.pub")
         _write(self.certificate_path, certificate)
 
 
 def enrol_locally(
-    authority: Authority, vehicle: str, folder: Path, aggregator: Ed25519PublicKey, release: Ed25519PublicKey
+    authority: Authority,
+    vehicle: str,
+    folder: Path,
+    aggregator: Ed25519PublicKey,
+    releases: Mapping[str, Ed25519PublicKey],
 ) -> Identity:
     """Claim, request and certificate in one go, for a vehicle whose folder is on this machine; enrolled already is left alone."""
     identity = Identity(Path(folder))
     if not identity.certificate_path.exists():
         certificate = authority.enrol(vehicle, authority.claim(vehicle), identity.request(vehicle))
-        identity.install(certificate, authority.ca_path.read_bytes(), aggregator, release)
+        identity.install(certificate, authority.ca_path.read_bytes(), aggregator, releases)
     return identity
 
 

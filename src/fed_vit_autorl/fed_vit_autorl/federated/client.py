@@ -111,7 +111,7 @@ class ReleaseKeeper(Protocol):
 
 
 class ClientCore:
-    """Feed it with `handle` and `connected`, and send what `step` yields; one thread."""
+    """Feed it with `handle` and `connected`, let it `work`, and while there is a link send what `outgoing` yields; one thread."""
 
     def __init__(
         self,
@@ -171,9 +171,22 @@ class ClientCore:
             self._sender.reconnected(now)
         self._told = None
 
-    def step(self, now: float) -> Iterator[tuple[str, bytes, bool]]:
-        """Does what is due and yields (topic, payload, retain)."""
-        self._train(now)
+    def work(self, now: float) -> None:
+        """Trains for the task and moves a finished update into the outbox; needs no link."""
+        task = self._task
+        if task is None:
+            return
+        if self._trainer.running:
+            result = self._trainer.poll(now)
+            if result is not None:
+                self._trained(task, result, now)
+        elif self.outbox.of_round(task.run, task.round) is not None:
+            self._finish_task("")
+        elif now >= self._train_at and (folder := self._releases.folder(task.base_version)) is not None:
+            self._trainer.start(task, folder, now)
+
+    def outgoing(self, now: float) -> Iterator[tuple[str, bytes, bool]]:
+        """(topic, payload, retain) of what is due to be sent."""
         if self._sender is None:
             self._take_next_entry()
         if self._sender is not None:
@@ -206,19 +219,6 @@ class ClientCore:
         self._trainer.cancel()
         self.outbox.set_state(**{"task": payload.hex(), f"round/{task.run}": str(task.round)})
         self._task, self._attempts, self._train_at, self._reason = task, 0, 0.0, ""
-
-    def _train(self, now: float) -> None:
-        task = self._task
-        if task is None:
-            return
-        if self._trainer.running:
-            result = self._trainer.poll(now)
-            if result is not None:
-                self._trained(task, result, now)
-        elif self.outbox.of_round(task.run, task.round) is not None:
-            self._finish_task("")
-        elif now >= self._train_at and (folder := self._releases.folder(task.base_version)) is not None:
-            self._trainer.start(task, folder, now)
 
     def _trained(self, task: Task, result: TrainingResult, now: float) -> None:
         if result.reason:

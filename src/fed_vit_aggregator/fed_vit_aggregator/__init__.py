@@ -1,0 +1,1 @@
+"""The aggregator service: rounds, releases and the page of a region's fleet."""

@@ -1,0 +1,125 @@
+"""A region's cloud on this machine: broker, aggregator process and enrolled vehicles, for the demo, simulations and tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from fed_vit_aggregator.keyring import Keyring
+from fed_vit_aggregator.settings import Address, Settings
+from fed_vit_autorl.deployment import fleet_config
+from fed_vit_autorl.deployment.broker import Broker, free_port
+from fed_vit_autorl.deployment.keys import load_public_keys
+from fed_vit_autorl.deployment.pki import Identity
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 60.0
+
+
+class LocalCloud:
+    """`with LocalCloud(...) as cloud:` runs mosquitto with TLS and `python -m fed_vit_aggregator`, both on free ports.
+
+    All state is below `folder`: a second one on the same folder goes on where the first was.
+    """
+
+    def __init__(
+        self, folder: Path, fleet: Path, initial_release: Path, trusted_keys: Path, reference: Path | None = None
+    ) -> None:
+        """`fleet`: the training file. `trusted_keys`: public keys that may have signed `initial_release`, a file or folder of *.pub.
+        `reference`: labelled samples for the drift gate."""
+        self.folder = Path(folder).resolve()
+        self.region = fleet_config.load(fleet).federation.region
+        self.keys = Keyring(self.folder / "state")
+        self.broker = Broker(self.folder / "broker", self.region, self.keys.authority)
+        self.settings = Settings(
+            state=str(self.folder / "state"),
+            fleet=str(Path(fleet).resolve()),
+            broker=Address(HOST, self.broker.port),
+            vehicles=Address(HOST, free_port()),
+            operators=Address(HOST, free_port()),
+            initial_release=str(Path(initial_release).resolve()),
+            trusted_keys=str(Path(trusted_keys).resolve()),
+            reference=str(Path(reference).resolve()) if reference else "",
+        )
+        self.log_path = self.folder / "aggregator.log"
+        self._config_path = self.folder / "aggregator.yaml"
+        self._process: subprocess.Popen | None = None
+
+    @property
+    def operators_url(self) -> str:
+        """The fleet's page."""
+        return f"https://{HOST}:{self.settings.operators.port}"
+
+    @property
+    def operator_token(self) -> str:
+        return (self.folder / "state" / "keys" / "operator.token").read_text().strip()
+
+    def enrol(self, vehicle: str, folder: Path | None = None) -> Identity:
+        """A vehicle's identity folder, `<folder of the cloud>/vehicles/<vehicle>` by default; enrolled already is left as it is."""
+        target = folder or self.folder / "vehicles" / vehicle
+        return self.keys.enrol(vehicle, target, load_public_keys(Path(self.settings.trusted_keys)))
+
+    def client(self) -> httpx.Client:
+        """For the operators' plane, its certificate verified."""
+        context = ssl.create_default_context(cafile=str(self.keys.authority.ca_path))
+        return httpx.Client(base_url=self.operators_url, verify=context, timeout=10.0)
+
+    def state(self) -> dict:
+        """What the page shows."""
+        with self.client() as client:
+            return client.get("/api/state").raise_for_status().json()
+
+    def start_aggregator(self) -> None:
+        """Returns once it answers; raises RuntimeError with its last words if it doesn't."""
+        self._config_path.write_bytes(msgspec.yaml.encode(self.settings))
+        threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        with open(self.log_path, "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "fed_vit_aggregator", str(self._config_path)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **threads},
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                self.state()
+                return
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        self.stop_aggregator()
+        raise RuntimeError(f"the aggregator doesn't answer: {self.log_path.read_text(errors='replace')[-2000:]}")
+
+    def stop_aggregator(self, kill: bool = False) -> None:
+        """SIGTERM, or SIGKILL if `kill`."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        try:
+            self._process.wait(40)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def __enter__(self) -> LocalCloud:
+        self.broker.start()
+        try:
+            self.start_aggregator()
+        except BaseException:
+            self.broker.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_aggregator()
+        self.broker.stop()

@@ -1,0 +1,130 @@
+"""The fleet's releases as folders: adopted, made from a round's candidate, rolled back; each is signed, and entered once it is complete."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from fed_vit_autorl.deployment import release
+from fed_vit_autorl.deployment.candidate import make_candidate, models_of
+from fed_vit_autorl.deployment.fleet_config import FleetConfig
+from fed_vit_autorl.deployment.release import Manifest
+from fed_vit_autorl.federated.model_tensors import by_model, trainable
+from fed_vit_autorl.federated.store import ReleaseRecord, Round, Store
+from fed_vit_autorl.federated.update import Tensors
+
+Weights = Mapping[str, Mapping[str, np.ndarray]]
+
+
+class Evaluate(Protocol):
+    """Figures of a release's models, with other weights where given."""
+
+    def __call__(self, folder: Path, manifest: Manifest, weights: Weights) -> dict[str, float]: ...
+
+
+class ReleaseFolder:
+    """Releases of a fleet below `folder`, one per version. `announce(record)` is called for each that is published."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: FleetConfig,
+        store: Store,
+        key: Ed25519PrivateKey,
+        trusted: list[Ed25519PublicKey],
+        evaluate: Evaluate,
+        announce: Callable[[ReleaseRecord], None],
+    ) -> None:
+        self.folder_of_all = Path(folder)
+        self.folder_of_all.mkdir(parents=True, exist_ok=True)
+        self._config, self._store, self._key, self._evaluate, self._announce = config, store, key, evaluate, announce
+        self._trusted = [key.public_key(), *trusted]
+        self._lock = threading.RLock()
+
+    @property
+    def version(self) -> int:
+        return self.current.version
+
+    @property
+    def current(self) -> ReleaseRecord:
+        """The release in force."""
+        return self._store.releases()[-1]
+
+    def folder(self, version: int) -> Path:
+        return self.folder_of_all / str(version)
+
+    def manifest(self, version: int) -> Manifest:
+        """Its signature is checked whenever it is read."""
+        return release.read_manifest(self.folder(version), self._trusted)
+
+    def adopt(self, initial: Path) -> None:
+        """Takes over a release made elsewhere as the fleet's first; a fleet that has one keeps its own."""
+        if self._store.releases():
+            return
+        manifest = release.verify(initial, self._trusted)
+        target = self.folder(manifest.version)
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(initial, target)
+        self._enter(manifest, "pretrained", 0, self._measure(target, manifest, {}))
+
+    def weights(self, version: int) -> Tensors:
+        manifest = self.manifest(version)
+        weights = {model: release.read_weights(self.folder(version), manifest, model) for model in models_of(manifest)}
+        return trainable(weights, self._config.federation.trainable)
+
+    def evaluate(self, version: int, weights: Tensors | None) -> dict[str, float]:
+        if weights is None:
+            return next(record.metrics for record in self._store.releases() if record.version == version)
+        return self._measure(self.folder(version), self.manifest(version), by_model(weights))
+
+    def publish(self, round: Round, weights: Tensors, metrics: dict[str, float]) -> int:
+        with self._lock:
+            known = [r for r in self._store.releases() if (r.kind, r.run, r.round) == ("round", round.run, round.number)]
+            if known:
+                return known[0].version
+            manifest = self._make(round.base, by_model(weights), round.number, metrics)
+            return self._enter(manifest, "round", round.base, metrics, round)
+
+    def roll_back(self, version: int) -> int:
+        """A new version with the files of an old one: releases only ever move forward. Raises KeyError for an unknown one."""
+        with self._lock:
+            record = next((record for record in self._store.releases() if record.version == version), None)
+            if record is None:
+                raise KeyError(f"no release {version}")
+            manifest = self._make(version, {}, record.round, record.metrics)
+            return self._enter(manifest, "rollback", version, record.metrics)
+
+    def _make(self, base: int, weights: Weights, round: int, metrics: dict[str, float]) -> Manifest:
+        """The next version's folder. One that a crash left complete but not entered is made anew: nobody has seen it."""
+        version = self.current.version + 1
+        shutil.rmtree(self.folder(version), ignore_errors=True)
+        return make_candidate(
+            self.folder(base),
+            self.manifest(base),
+            self.folder(version),
+            weights,
+            self._key,
+            version=version,
+            round=round,
+            metrics=metrics,
+            configuration=self._config.digest,
+        )
+
+    def _enter(
+        self, manifest: Manifest, kind: str, source: int, metrics: dict[str, float], round: Round | None = None
+    ) -> int:
+        run, number = (round.run, round.number) if round else ("", manifest.round)
+        record = ReleaseRecord(manifest.version, manifest.digest, kind, source, run, number, metrics, time.time())
+        self._store.add_release(record)
+        self._announce(record)
+        return manifest.version
+
+    def _measure(self, folder: Path, manifest: Manifest, weights: Weights) -> dict[str, float]:
+        return self._evaluate(folder, manifest, weights)

@@ -1,0 +1,193 @@
+"""The service's parts and threads: messages in, rounds on, answers and tasks out."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fed_vit_aggregator.evaluation import ReferenceSet, no_reference
+from fed_vit_aggregator.keyring import Keyring
+from fed_vit_aggregator.releases import ReleaseFolder
+from fed_vit_aggregator.settings import Settings
+from fed_vit_autorl.deployment import fleet_config
+from fed_vit_autorl.deployment.keys import load_public_keys
+from fed_vit_autorl.deployment.pki import AGGREGATOR, EnrolmentRefused
+from fed_vit_autorl.federated.intake import Intake, Limits
+from fed_vit_autorl.federated.protocol import Topics
+from fed_vit_autorl.federated.rounds import RoundEngine
+from fed_vit_autorl.federated.store import Phase, ReleaseRecord, Round, Store
+from fed_vit_autorl.federated.transport import BrokerAddress, Link
+from fed_vit_autorl.federated.wire import Pointer, Task, encode
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.2
+REPEAT_TASK_S = 5.0
+OFFLINE_AFTER_S = 35.0  # a vehicle says every 10 s that it is there
+MAX_QUEUED = 50_000
+RETRY_AFTER_FAULT_S = 5.0
+
+
+class AggregatorService:
+    """`start` and `stop` its threads; the web apps read its parts. Everything that matters is in the store and on disk."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises ConfigurationRefused, ReleaseRefused or OSError for what it can't start with."""
+        self.settings = settings
+        self.config = fleet_config.load(Path(settings.fleet))
+        self.keys = Keyring(settings.folder)
+        self.store = Store(settings.folder)
+        self.dropped = 0
+        region = self.config.federation.region
+        self._topics = Topics(region)
+        evaluate = (
+            ReferenceSet(Path(settings.reference), settings.reference_samples) if settings.reference else no_reference
+        )
+        trusted = load_public_keys(Path(settings.trusted_keys))
+        self.releases = ReleaseFolder(
+            settings.folder / "releases", self.config, self.store, self.keys.releases, trusted, evaluate, self._announce
+        )
+        self.engine = RoundEngine(self.config, self.store, self.releases, self.online, self._open_update)
+        limits = Limits(update_bytes=int(self.config.communication.max_update_mib * 2**20))
+        self.intake = Intake(
+            region,
+            self.config.federation.run,
+            self.store,
+            self.keys.authority.public_key,
+            self.keys.sealing,
+            self.engine.pipeline,
+            limits,
+        )
+        certificate, key = self.keys.authority.issue_client(settings.folder / "keys", AGGREGATOR)
+        address = BrokerAddress(
+            settings.broker.host, settings.broker.port, self.keys.authority.ca_path, certificate, key
+        )
+        self._inbox: queue.Queue[tuple[str, bytes]] = queue.Queue(MAX_QUEUED)
+        self.link = Link(
+            address, f"aggregator-{region}", [self._topics.uplink, self._topics.status], self._receive, self._connection
+        )
+        self._stopping = threading.Event()
+        self._told: dict[str, tuple[int, float]] = {}  # vehicle → round it was told of, and when
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(self._take_message,), name="intake", daemon=True),
+            threading.Thread(target=self._repeat, args=(self._take_step,), name="rounds", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Adopts the initial release, connects and begins."""
+        self.releases.adopt(Path(self.settings.initial_release))
+        self.link.start()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends the threads; whatever they were at is taken up again by the next start."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(30)
+        self.link.stop()
+        self.store.close()
+
+    @property
+    def healthy(self) -> bool:
+        """Connected to the broker, and both threads alive."""
+        return self.link.connected.is_set() and all(thread.is_alive() for thread in self._threads)
+
+    def online(self) -> list[str]:
+        """Enrolled vehicles that were heard of lately."""
+        earliest = time.time() - OFFLINE_AFTER_S
+        return [v.name for v in self.store.vehicles() if v.online and v.seen >= earliest and self._enrolled(v.name)]
+
+    def roll_back(self, version: int) -> int:
+        """Publishes an old release's files as a new version and ends the round that trains from another; raises KeyError."""
+        rolled = self.releases.roll_back(version)
+        self.engine.stop_round()
+        return rolled
+
+    def _enrolled(self, vehicle: str) -> bool:
+        try:
+            self.keys.authority.public_key(vehicle)
+        except EnrolmentRefused:
+            return False
+        return True
+
+    def _open_update(self, *arguments):
+        return self.intake.open_update(*arguments)
+
+    def _receive(self, topic: str, payload: bytes) -> None:
+        try:
+            self._inbox.put_nowait((topic, payload))
+        except queue.Full:
+            self.dropped += 1  # the sender asks and sends again
+
+    def _connection(self, connected: bool) -> None:
+        if connected:
+            self._told.clear()
+            self._announce(self.releases.current)
+
+    def _repeat(self, action: Callable[[], None]) -> None:
+        """A fault (a full disk, say) is logged and the action tried again: state moves only when a step is durable."""
+        while not self._stopping.is_set():
+            try:
+                action()
+            except Exception:
+                if self._stopping.is_set():
+                    return
+                logger.exception("%s is at fault; trying again", threading.current_thread().name)
+                self._stopping.wait(RETRY_AFTER_FAULT_S)
+
+    def _take_message(self) -> None:
+        try:
+            topic, payload = self._inbox.get(timeout=TICK_S)
+        except queue.Empty:
+            return
+        answer = self.intake.handle(topic, payload, time.monotonic())
+        if answer is not None:
+            vehicle, ack = answer
+            self.link.publish(Topics(self._topics.region, vehicle).ack, encode(ack, self.keys.messages))
+
+    def _take_step(self) -> None:
+        moved = self.engine.tick(time.monotonic())
+        current = self.engine.round
+        if current is not None and current.phase is Phase.OPEN:
+            self._tell(current)
+        if not moved:
+            self._stopping.wait(TICK_S)
+
+    def _tell(self, current: Round) -> None:
+        """Tasks for those who have not sent yet, again and again: neither broker nor vehicle need remember."""
+        if not self.link.connected.is_set():
+            return
+        sent = {update.vehicle for update in self.store.updates(current.run, current.number)}
+        now = time.monotonic()
+        for vehicle in current.selected:
+            told_round, told_at = self._told.get(vehicle, (0, 0.0))
+            if vehicle in sent or (told_round == current.number and now - told_at < REPEAT_TASK_S):
+                continue
+            task = Task(
+                run=current.run,
+                round=current.number,
+                base_version=current.base,
+                vehicle=vehicle,
+                deadline_s=self.config.federation.deadline_s,
+                sealing_key=self.keys.sealing.public,
+                plan=self.engine.plan(),
+            )
+            self.link.publish(Topics(self._topics.region, vehicle).task, encode(task, self.keys.messages))
+            self._told[vehicle] = current.number, now
+
+    def _announce(self, record: ReleaseRecord) -> None:
+        manifest = self.releases.manifest(record.version)
+        address = self.settings.vehicles
+        pointer = Pointer(
+            region=self._topics.region,
+            version=record.version,
+            digest=record.digest,
+            url=f"https://{address.host}:{address.port}/v1/releases/{record.version}/",
+            files={name: entry.size for name, entry in manifest.files.items()},
+        )
+        self.link.publish(self._topics.model, encode(pointer, self.keys.messages), retain=True)

@@ -1,0 +1,45 @@
+"""The service's YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from fed_vit_autorl.deployment.fleet_config import load_yaml
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where something listens."""
+
+    host: str
+    port: Port
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`state`: the service's durable folder. `fleet`: the fleet's training file. `vehicles`: HTTPS with client certificates, for
+    model files; `operators`: HTTPS for people and Prometheus. `initial_release` is adopted on the first start if one of
+    `trusted_keys` (a file or a folder of *.pub) has signed it. `reference`: a folder of labelled samples that candidates are
+    evaluated on, "" for none; at most `reference_samples` of them."""
+
+    state: str
+    fleet: str = "config/fleet.yaml"
+    broker: Address = Address("127.0.0.1", 8883)
+    vehicles: Address = Address("127.0.0.1", 8843)
+    operators: Address = Address("127.0.0.1", 8844)
+    initial_release: str
+    trusted_keys: str
+    reference: str = ""
+    reference_samples: Annotated[int, msgspec.Meta(ge=1)] = 200
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.state)
+
+
+def load(path: Path) -> Settings:
+    """Raises `ConfigurationRefused` that says what to change."""
+    return load_yaml(path, Settings)

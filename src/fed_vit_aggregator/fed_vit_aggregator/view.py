@@ -1,0 +1,55 @@
+"""What the page shows, as plain JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from fed_vit_autorl.federated.store import Phase
+
+if TYPE_CHECKING:
+    from fed_vit_aggregator.service import AggregatorService
+
+SHOWN_ROUNDS = 50
+SHOWN_VEHICLES = 500
+
+
+def fleet_state(service: AggregatorService) -> dict:
+    """Run, vehicles, rounds, releases and refusals."""
+    store, federation = service.store, service.config.federation
+    online = set(service.online())
+    rounds = store.rounds(federation.run, SHOWN_ROUNDS)
+    refused: Counter[str] = Counter()
+    by_vehicle: Counter[str] = Counter()
+    for (vehicle, reason), count in store.refusals().items():
+        refused[reason] += count
+        by_vehicle[vehicle] += count
+    return {
+        "region": federation.region,
+        "run": federation.run,
+        "paused": service.engine.paused,
+        "finished": service.engine.finished,
+        "num_rounds": federation.num_rounds,
+        "broker": service.link.connected.is_set(),
+        "vehicles": [
+            asdict(vehicle) | {"online": vehicle.name in online, "refused": by_vehicle[vehicle.name]}
+            for vehicle in store.vehicles()[:SHOWN_VEHICLES]
+        ],
+        "rounds": [
+            {
+                "number": r.number,
+                "phase": r.phase,
+                "base": r.base,
+                "selected": len(r.selected),
+                "updates": len(store.updates(r.run, r.number)) if r.phase is Phase.OPEN else len(r.participants),
+                "seconds": r.ended - r.opened if r.ended else None,
+                "release": r.release,
+                "reason": r.reason,
+                "metrics": r.metrics,
+            }
+            for r in rounds
+        ],
+        "releases": [asdict(release) for release in store.releases()],
+        "refused": dict(refused),
+    }

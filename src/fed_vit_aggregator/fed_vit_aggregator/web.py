@@ -1,0 +1,162 @@
+"""HTTPS in two planes: releases for vehicles (client certificates), and the page, metrics and actions for people."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+from prometheus_client import generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from fed_vit_aggregator.metrics import registry
+from fed_vit_aggregator.service import AggregatorService
+from fed_vit_aggregator.view import fleet_state
+from fed_vit_autorl.deployment import release
+from fed_vit_autorl.deployment.pki import EnrolmentRefused
+from fed_vit_autorl.privacy.sealing import write_secret
+
+SESSION = "fleet_session"
+MAX_BODY_BYTES = 32 * 1024
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+def vehicle_app(service: AggregatorService) -> Starlette:
+    """Files of releases, with ranges; the TLS layer lets only enrolled vehicles in."""
+
+    def file(request: Request) -> Response:
+        version, name = request.path_params["version"], request.path_params["name"]
+        try:
+            manifest = service.releases.manifest(version)
+        except release.ReleaseRefused as error:
+            raise HTTPException(404, "no such release") from error
+        if name not in {*manifest.files, release.MANIFEST, release.SIGNATURE}:
+            raise HTTPException(404, "no such file")
+        return FileResponse(service.releases.folder(version) / name, media_type="application/octet-stream")
+
+    return Starlette(routes=[Route("/v1/releases/{version:int}/{name}", file)])
+
+
+class Operators:
+    """Who may act: whoever shows the token of `<state>/keys/operator.token`, once per browser session."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            write_secret(path, secrets.token_urlsafe(32).encode())
+        self._token = path.read_text().strip()
+        self._sessions: set[str] = set()
+
+    def log_in(self, token: str) -> str | None:
+        """A new session's name, None for a wrong token."""
+        if not hmac.compare_digest(token.encode(), self._token.encode()):
+            return None
+        session = secrets.token_urlsafe(32)
+        self._sessions.add(session)
+        return session
+
+    def allowed(self, request: Request) -> bool:
+        """By session cookie or `Authorization: Bearer <token>`."""
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return request.cookies.get(SESSION, "") in self._sessions or hmac.compare_digest(
+            bearer.encode(), self._token.encode()
+        )
+
+
+def operator_app(service: AggregatorService) -> Starlette:
+    """The page, its data, Prometheus metrics, enrolment, and the actions of an operator."""
+    operators = Operators(service.settings.folder / "keys" / "operator.token")
+    page_text = files("fed_vit_aggregator").joinpath("page.html").read_text(encoding="utf-8")
+    collected = registry(service)
+
+    def page(request: Request) -> Response:
+        return HTMLResponse(page_text, headers=HEADERS)
+
+    def state(request: Request) -> Response:
+        return JSONResponse(fleet_state(service) | {"operator": operators.allowed(request)}, headers=HEADERS)
+
+    def metrics(request: Request) -> Response:
+        return PlainTextResponse(generate_latest(collected), media_type="text/plain; version=0.0.4")
+
+    def healthz(request: Request) -> Response:
+        healthy = service.healthy
+        return PlainTextResponse("ok\n" if healthy else "not connected to the broker\n", 200 if healthy else 503)
+
+    async def log_in(request: Request) -> Response:
+        session = operators.log_in(str((await _body(request)).get("token", "")))
+        if session is None:
+            raise HTTPException(401, "wrong token")
+        response = JSONResponse({})
+        response.set_cookie(SESSION, session, httponly=True, secure=True, samesite="strict")
+        return response
+
+    async def act(request: Request) -> Response:
+        if not operators.allowed(request):
+            raise HTTPException(401, "log in first")
+        body = await _body(request)
+        action = request.path_params["action"]
+        if action in ("start", "pause"):
+            service.engine.paused = action == "pause"
+        elif action == "roll_back":
+            try:
+                service.roll_back(int(body["version"]))
+            except (KeyError, TypeError, ValueError) as error:
+                raise HTTPException(400, "name a version that was released") from error
+        else:
+            raise HTTPException(404, "no such action")
+        return JSONResponse({})
+
+    async def enrol(request: Request) -> Response:
+        body = await _body(request)
+        authority = service.keys.authority
+        try:
+            certificate = authority.enrol(
+                str(body.get("vehicle", "")), str(body.get("claim", "")), str(body.get("request", "")).encode()
+            )
+        except EnrolmentRefused as refusal:
+            raise HTTPException(403, str(refusal.reason)) from refusal
+        return JSONResponse(
+            {
+                "certificate": certificate.decode(),
+                "ca": authority.ca_path.read_text(),
+                "aggregator": service.keys.messages.public_key().public_bytes_raw().hex(),
+                "releases": {"fleet": service.keys.releases.public_key().public_bytes_raw().hex()},
+            }
+        )
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/api/state", state),
+            Route("/metrics", metrics),
+            Route("/healthz", healthz),
+            Route("/api/login", log_in, methods=["POST"]),
+            Route("/api/actions/{action}", act, methods=["POST"]),
+            Route("/v1/enrol", enrol, methods=["POST"]),
+        ]
+    )
+
+
+async def _body(request: Request) -> dict:
+    """A small JSON object, bounded before it is read; 415 keeps other sites' forms out."""
+    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        raise HTTPException(415, "send application/json")
+    content = b""
+    async for part in request.stream():
+        content += part
+        if len(content) > MAX_BODY_BYTES:
+            raise HTTPException(413, "too large")
+    try:
+        body = msgspec.json.decode(content or b"{}", type=dict)
+    except msgspec.MsgspecError as error:
+        raise HTTPException(400, "not a JSON object") from error
+    return body

@@ -1,0 +1,14 @@
+from setuptools import find_packages, setup
+
+setup(
+    name="fed_vit_aggregator",
+    version="0.1.0",
+    packages=find_packages(include=["fed_vit_aggregator"]),
+    package_data={"fed_vit_aggregator": ["page.html"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/fed_vit_aggregator"]),
+        ("share/fed_vit_aggregator", ["package.xml"]),
+    ],
+    zip_safe=False,
+    entry_points={"console_scripts": ["aggregator = fed_vit_aggregator.__main__:main"]},
+)

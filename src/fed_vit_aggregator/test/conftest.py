@@ -1,0 +1,129 @@
+"""A toy fleet of real parts: mosquitto with TLS, the aggregator process, clients with a training process of their own."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import safetensors.numpy
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fed_vit_aggregator.local import LocalCloud
+
+from fed_vit_autorl.deployment import release
+from fed_vit_autorl.deployment.keys import save_public_key
+from fed_vit_autorl.federated.client_service import ClientService, ClientSettings
+
+WIDTH = 300
+
+# Moves every weight by a number that only the vehicle's name and the round decide.
+TRAINER = """
+import json, sys, zlib
+from pathlib import Path
+import numpy as np, safetensors.numpy
+from fed_vit_autorl.federated.client_training import write_result
+folder = Path(sys.argv[1])
+job = json.loads((folder / "job.json").read_text())
+base = safetensors.numpy.load_file(Path(job["release"]) / "linear.safetensors")
+random = np.random.default_rng(zlib.crc32(f"{job['vehicle']}/{job['round']}".encode()))
+delta = {f"linear/{name}": random.normal(0, 0.01, t.shape).astype(np.float32) for name, t in base.items()}
+write_result(folder, delta, samples=32, metrics={"loss": 0.5})
+"""
+
+FLEET = """
+federation: {region: test, run: toy, num_rounds: 2, vehicles_per_round: 2, min_vehicles: 2, deadline_s: 120.0, gather_s: 0.0}
+communication: {compression_ratio: 0.1}
+"""
+
+
+def toy_release(folder: Path, key: Ed25519PrivateKey) -> None:
+    """y = x W + b, WIDTH × WIDTH."""
+    weights = {"weight": np.eye(WIDTH, dtype=np.float32), "bias": np.zeros(WIDTH, np.float32)}
+    initializers = []
+    for name, array in weights.items():
+        tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=array.shape)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="linear.safetensors")
+        initializers.append(tensor)
+    make_io = onnx.helper.make_tensor_value_info
+    nodes = [onnx.helper.make_node("MatMul", ["x", "weight"], ["p"]), onnx.helper.make_node("Add", ["p", "bias"], ["y"])]
+    shapes = [make_io("x", 1, (1, WIDTH))], [make_io("y", 1, (1, WIDTH))]
+    graph = onnx.helper.make_graph(nodes, "linear", *shapes, initializers)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    golden = {"x": np.ones((1, WIDTH), np.float32)}, {"y": np.ones((1, WIDTH), np.float32)}
+    files = {
+        "linear.onnx": model.SerializeToString(),
+        "linear.safetensors": safetensors.numpy.save(weights),
+        release.GOLDEN: release.pack_golden({"linear": golden}),
+        release.CARD: b"# A toy\n",
+    }
+    release.write_release(folder, files, key, version=1, architecture={"linear": {"width": WIDTH}})
+
+
+class ToyFleet:
+    """A cloud and its clients; `activated` lists (vehicle, version) as it happens."""
+
+    def __init__(self, folder: Path, fleet: str = FLEET) -> None:
+        key = Ed25519PrivateKey.generate()
+        (folder / "keys").mkdir(parents=True)
+        save_public_key(key.public_key(), folder / "keys" / "shipped.pub")
+        toy_release(folder / "base", key)
+        (folder / "fleet.yaml").write_text(fleet)
+        (folder / "trainer.py").write_text(TRAINER)
+        self.folder = folder
+        self.cloud = LocalCloud(folder / "cloud", folder / "fleet.yaml", folder / "base", folder / "keys")
+        self.clients: dict[str, ClientService] = {}
+        self.activated: list[tuple[str, int]] = []
+
+    def settings(self, vehicle: str) -> ClientSettings:
+        return ClientSettings(
+            region="test",
+            broker_host="127.0.0.1",
+            broker_port=self.cloud.broker.port,
+            identity=self.cloud.enrol(vehicle).folder,
+            state=self.folder / "state" / vehicle,
+            experience=self.folder,
+            initial_release=self.folder / "base",
+            trainer=[sys.executable, str(self.folder / "trainer.py")],
+        )
+
+    def start_client(self, vehicle: str) -> ClientService:
+        client = self.clients[vehicle] = ClientService(
+            self.settings(vehicle),
+            lambda folder, manifest, active: {},
+            lambda folder, manifest: self.activated.append((vehicle, manifest.version)),
+        )
+        client.start()
+        return client
+
+    def wait(self, condition, timeout_s: float = 90.0):
+        """The first true value of `condition()`; fails the test when there is none in time."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            value = condition()
+            if value:
+                return value
+            time.sleep(0.05)
+        log = self.cloud.log_path.read_text(errors="replace")[-3000:]
+        return pytest.fail(f"waited {timeout_s} s in vain; the aggregator says: {log}")
+
+    def stop(self) -> None:
+        for client in self.clients.values():
+            client.stop()
+        self.cloud.stop_aggregator()
+        self.cloud.broker.stop()
+
+
+@pytest.fixture
+def make_fleet(tmp_path):
+    """Makes toy fleets and stops them."""
+    fleets = []
+
+    def make(name: str = "fleet", **options) -> ToyFleet:
+        fleets.append(ToyFleet(tmp_path / name, **options))
+        return fleets[-1]
+
+    yield make
+    for fleet in fleets:
+        fleet.stop()

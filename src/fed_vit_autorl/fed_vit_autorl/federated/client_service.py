@@ -1,0 +1,138 @@
+"""The vehicle's client with its thread and its link; the lifecycle node and plain Python programs run the same."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fed_vit_autorl.deployment.pki import Identity
+from fed_vit_autorl.deployment.release import Manifest
+
+from .client import ClientCore
+from .client_releases import ReleaseShelf, ShadowTest
+from .client_training import TrainerProcess
+from .download import Downloader
+from .outbox import Outbox
+from .transport import BrokerAddress, Link
+
+logger = logging.getLogger(__name__)
+
+STEP_S = 0.2
+MAX_QUEUED = 1000
+RETRY_AFTER_FAULT_S = 5.0
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """`identity`: the folder of the enrolment. `state`: outbox, releases and jobs. `experience`: the samples to train on.
+    `trainer`: command that gets the job's folder as its last argument."""
+
+    region: str
+    broker_host: str
+    broker_port: int
+    identity: Path
+    state: Path
+    experience: Path
+    initial_release: Path
+    trainer: Sequence[str]
+
+
+class ClientService:
+    """`start` and `stop`; everything that matters is in the outbox and on disk."""
+
+    def __init__(
+        self, settings: ClientSettings, shadow_test: ShadowTest, activate: Callable[[Path, Manifest], None]
+    ) -> None:
+        """`activate` is called on a thread of the client's for each verified and tested release."""
+        settings.state.mkdir(parents=True, exist_ok=True)
+        identity = Identity(settings.identity)
+        vehicle = identity.vehicle
+        self.outbox = Outbox(settings.state)
+        address = BrokerAddress(
+            settings.broker_host, settings.broker_port, identity.ca_path, identity.certificate_path, identity.key_path
+        )
+        self._downloader = Downloader(address.context())
+        self.releases = ReleaseShelf(
+            settings.state / "releases",
+            identity.release_keys(),
+            self.outbox,
+            self._downloader,
+            shadow_test,
+            activate,
+            settings.initial_release,
+        )
+        self._trainer = TrainerProcess(settings.trainer, vehicle, settings.state / "job", settings.experience)
+        self.core = ClientCore(
+            settings.region,
+            vehicle,
+            identity.signing_key(),
+            identity.aggregator_keys(),
+            self.outbox,
+            self.releases,
+            self._trainer,
+        )
+        topics = self.core.topics
+        self._inbox: queue.Queue[tuple[str, bytes]] = queue.Queue(MAX_QUEUED)
+        self._reconnected = threading.Event()
+        self.link = Link(
+            address,
+            f"vehicle-{settings.region}-{vehicle}",
+            [topics.downlink, topics.model],
+            self._receive,
+            lambda connected: self._reconnected.set() if connected else None,
+            will=self.core.farewell(),
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="client", daemon=True)
+
+    def start(self) -> None:
+        self.releases.start()
+        self.link.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Says goodbye and ends the training; the next start goes on where this one was."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(30)
+        self._trainer.cancel()
+        self.link.stop(dict([self.core.farewell()]))
+        self.releases.stop()
+        self._downloader.close()
+        self.outbox.close()
+
+    def _receive(self, topic: str, payload: bytes) -> None:
+        try:
+            self._inbox.put_nowait((topic, payload))
+        except queue.Full:
+            logger.warning("a message on %s dropped: the client is behind", topic)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._turn()
+            except Exception:
+                logger.exception("the client is at fault; trying again")
+                self._stopping.wait(RETRY_AFTER_FAULT_S)
+
+    def _turn(self) -> None:
+        try:
+            topic, payload = self._inbox.get(timeout=STEP_S)
+            self.core.handle(topic, payload, time.monotonic())
+            while True:
+                topic, payload = self._inbox.get_nowait()
+                self.core.handle(topic, payload, time.monotonic())
+        except queue.Empty:
+            pass
+        if self._reconnected.is_set():
+            self._reconnected.clear()
+            self.core.connected(time.monotonic())
+        self.core.work(time.monotonic())
+        if self.link.connected.is_set():
+            for topic, payload, retain in self.core.outgoing(time.monotonic()):
+                self.link.publish(topic, payload, retain)
