@@ -91,8 +91,8 @@ class Arguments:
     use_respawn: bool = field(default=True, metadata={"help": "start a node again when its process dies"})
     log_level: str = field(default="info", metadata={"help": "debug, info, warn, error or fatal"})
 
-    def common(self, name: str) -> dict:
-        """What these arguments mean for the node ``name``."""
+    def common(self, name: str, parameters: Mapping[str, Value]) -> dict:
+        """What these arguments mean for the node ``name``, whose own ``parameters`` come on top."""
         config = Path(get_package_share_directory("fed_vit_bringup")) / "config"
         own = config / f"{name}.yaml"
         files = (str(own),) if own.is_file() else ()
@@ -100,7 +100,7 @@ class Arguments:
             "name": name,
             "namespace": "/" + self.namespace.strip("/"),
             "parameters_files": files + ((self.params_file,) if self.params_file else ()),
-            "parameters": {"use_sim_time": self.use_sim_time},
+            "parameters": {"use_sim_time": self.use_sim_time, **parameters},
             "log_level": self.log_level,
         }
 
@@ -119,21 +119,18 @@ def vehicle_graph(
         parameters: {node name: {parameter: value}} on top of the files.
         leave_out: names of nodes that this vehicle does without.
     """
-    nodes = []
-    for name in BRINGUP_ORDER:
-        if name in leave_out:
-            continue
-        common = arguments.common(name)
-        nodes.append(
-            NodeSpec(
-                package=f"fed_vit_{name}",
-                executable=f"{name}_node",
-                remappings=tuple((sensors or {}).items()),
-                respawn=arguments.use_respawn,
-                **{**common, "parameters": {**common["parameters"], **(parameters or {}).get(name, {})}},
-            )
+    nodes = tuple(
+        NodeSpec(
+            package=f"fed_vit_{name}",
+            executable=f"{name}_node",
+            remappings=tuple((sensors or {}).items()),
+            respawn=arguments.use_respawn,
+            **arguments.common(name, (parameters or {}).get(name, {})),
         )
-    return Graph(tuple(nodes), arguments.autostart)
+        for name in BRINGUP_ORDER
+        if name not in leave_out
+    )
+    return Graph(nodes, arguments.autostart)
 
 
 def carla_sensors(role: str) -> dict[str, str]:
@@ -157,15 +154,19 @@ class CarlaArguments(Arguments):
 def carla_graph(
     arguments: CarlaArguments = CarlaArguments(), *, parameters: Mapping[str, Mapping[str, Value]] | None = None
 ) -> Graph:
-    """A vehicle whose sensors are the bridge's topics, and the adapter that converts everything else."""
-    vehicle = vehicle_graph(arguments, sensors=carla_sensors(arguments.role), parameters=parameters)
-    common = arguments.common("adapter")
+    """A vehicle whose sensors are the bridge's topics, and the adapter that converts everything else.
+
+    Args:
+        parameters: {node name: {parameter: value}} on top of the files.
+    """
+    sensors = carla_sensors(arguments.role)
+    vehicle = vehicle_graph(arguments, sensors=sensors, parameters=parameters)
     adapter = NodeSpec(
         package="fed_vit_sim",
-        executable="carla_adapter",
-        lifecycle=False,
+        executable="adapter_node",
+        remappings=tuple(sensors.items()),
         respawn=arguments.use_respawn,
-        **{**common, "parameters": {**common["parameters"], "role": arguments.role}},
+        **arguments.common("adapter", {"role": arguments.role, **(parameters or {}).get("adapter", {})}),
     )
     return vehicle + Graph((adapter,), arguments.autostart)
 
@@ -203,14 +204,14 @@ def fleet_graph(
         own = {"client": {"vehicle": name}}
         own |= {node: {**own.get(node, {}), **values} for node, values in given.get(name, {}).items()}
         graph += carla_graph(vehicle, parameters=own)
-    common = replace(arguments, use_sim_time=False).common("world")
-    values = {**common["parameters"], "vehicles": names, **given.get("world", {}).get("world", {})}
+    values = {"vehicles": names, **given.get("world", {}).get("world", {})}
+    # The world makes the time that the others take from /clock.
     world = NodeSpec(
         package="fed_vit_sim",
         executable="world_node",
         lifecycle=False,
         required=True,
-        **{**common, "parameters": values},
+        **replace(arguments, use_sim_time=False).common("world", values),
     )
     return graph + Graph((world,), arguments.autostart)
 
@@ -232,7 +233,6 @@ def replay_graph(
 ) -> Graph:
     """A vehicle without its federated client, and the player that feeds it; the graph ends with the recording."""
     vehicle = vehicle_graph(arguments, parameters=parameters, leave_out=("client",))
-    common = arguments.common("replay")
     values = {"bag": arguments.bag, "map": arguments.map, "output": arguments.output}
     player = NodeSpec(
         package="fed_vit_sim",
@@ -240,7 +240,7 @@ def replay_graph(
         lifecycle=False,
         required=True,
         screen=True,
-        **{**common, "parameters": {"use_sim_time": False, **values}},
+        **replace(arguments, use_sim_time=False).common("replay", values),
     )
     return vehicle + Graph((player,), arguments.autostart)
 
