@@ -32,6 +32,7 @@ class LatencyNode(VehicleNode):
     def setup(self, parameters: Any) -> None:
         """Makes the handles."""
         rate = TOPICS["camera/image"].rate_hz
+        self._frame_ns = 0
         self._statistics = latency.LatencyStatistics(rate)
         self._report = self._statistics.report()
         # Stamps of a simulated clock say nothing of the wall clock on which the trace is.
@@ -71,13 +72,14 @@ class LatencyNode(VehicleNode):
         return OK, "within the deadline", values
 
     def _on_command(self, message: ControlCommand, info: dict) -> None:
-        if not message.trace:
-            return  # a repeated command answers no frame
+        stamp = message.header.stamp
+        frame_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        if not message.trace or frame_ns == self._frame_ns:
+            return  # between two proposals the shield repeats itself
+        self._frame_ns = frame_ns
         if len(message.trace) > MAX_STAGES:
             raise InputRefused(TraceReason.TRACE_TOO_LONG, f"{len(message.trace)} stages, at most {MAX_STAGES}")
         trace = [latency.Stamp(s.stage, s.sent_ns, s.received_ns, s.started_ns, s.done_ns) for s in message.trace]
-        stamp = message.header.stamp
-        frame_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
         self._statistics.add(frame_ns, trace, int(info["received_timestamp"]), self._wall_stamps)
 
     def _publish(self) -> None:

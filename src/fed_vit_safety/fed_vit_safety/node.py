@@ -120,7 +120,7 @@ class SafetyNode(VehicleNode):
         self._decide(None)
 
     def _decide(self, stamp: StageStamp | None) -> None:
-        """Publishes a command; only one that answers a new proposal carries a trace, so that no frame counts twice."""
+        """Publishes a command. Its trace is that of the proposal it goes back to, closed when that was first answered."""
         now = self.get_clock().now().nanoseconds * 1e-9
         try:
             output = self._shield.step(self._inputs, now)
@@ -131,9 +131,9 @@ class SafetyNode(VehicleNode):
             return
         self._inputs.events = ()
         command = messages.command(output)
-        command.header = self._answering.header
         if stamp is not None:
-            command.trace = close_stamp(self._answering.trace, stamp)
+            self._answering.trace = close_stamp(self._answering.trace, stamp)
+        command.header, command.trace = self._answering.header, self._answering.trace
         self._commands.publish(command)
         self._tell(output)
 
