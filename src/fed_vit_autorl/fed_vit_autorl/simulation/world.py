@@ -1,0 +1,128 @@
+"""`World`: egos in simulated traffic with cameras and LiDARs, in lockstep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.sample import Labels
+from .config import WorldConfig
+from .ego import Ego
+from .events import ego_centre
+from .observation import Observation
+from .routes import PlannedRoute, plan_route
+from .scene import Scene, slots_for
+from .town import build_town
+from .traffic import RoadUserState, Traffic, centres, kinds_of_traffic
+from .vehicle import FULL_BRAKE, Control
+
+
+class World:
+    """A town with traffic and the egos of `config`.
+
+    `reset(seed)` starts a run, `step(controls)` advances it by `config.dt`; the same configuration, seed and controls
+    give the same run. There may be one World per process, because libsumo holds one simulation (`TrafficRefused`).
+    Use it as a context manager, or call `close`.
+    """
+
+    def __init__(self, config: WorldConfig):
+        self.config = config
+        self.dt = config.dt
+        self.town = build_town(config.town)
+        rng = np.random.default_rng([config.town.seed, 2])
+        kinds = kinds_of_traffic(config.vehicles, config.pedestrians, rng)
+        slots = slots_for(kinds + ["sedan"] * len(config.egos), rng)
+        self.scene = Scene(self.town, slots)
+        self.traffic = Traffic(self.town, self.scene.ground, kinds, config.dt)
+        self.egos = {
+            name: Ego(name, config, self.scene, len(kinds) + number) for number, name in enumerate(config.egos)
+        }
+        self.stamp = 0.0
+        self._pool = ThreadPoolExecutor(1, "lidar")
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees graphics, threads and SUMO."""
+        self._pool.shutdown()
+        for ego in self.egos.values():
+            ego.close()
+        self.traffic.close()
+
+    def reset(self, seed: int) -> dict[str, Observation]:
+        """A new run: routes, traffic and noise all follow from `seed`."""
+        rng = np.random.default_rng([seed, 3])
+        self.stamp = 0.0
+        self._frame = 0
+        for number, (name, route) in enumerate(self._routes(rng).items()):
+            self.egos[name].start(route, seed=[seed, 4, number])
+        self.traffic.reset(seed, {name: ego.route for name, ego in self.egos.items()})
+        return self._observe()
+
+    def step(self, controls: Mapping[str, Control]) -> dict[str, Observation]:
+        """Applies one control per ego for `dt` seconds; an ego without one brakes fully."""
+        for name, ego in self.egos.items():
+            ego.move(controls.get(name, FULL_BRAKE), self.dt)
+        self.traffic.step({name: (ego.state.x, ego.state.y, ego.state.yaw) for name, ego in self.egos.items()})
+        self._frame += 1
+        self.stamp = round(self._frame * self.dt, 9)
+        return self._observe()
+
+    def labels(self, vehicle: str) -> Labels:
+        """What is truly in that ego's current image. For evaluation only: it costs a second rendering."""
+        return self.egos[vehicle].labels()
+
+    def _routes(self, rng: np.random.Generator) -> dict[str, PlannedRoute]:
+        """A route per ego; no two start within 15 m of each other."""
+        routes: dict[str, PlannedRoute] = {}
+        for name, ego in self.config.egos.items():
+            for _ in range(50):
+                route = plan_route(self.town, ego.route_length, rng)
+                gaps = [np.linalg.norm(route.points[0] - other.points[0]) for other in routes.values()]
+                if min(gaps, default=np.inf) > 15.0:
+                    break
+            routes[name] = route
+        return routes
+
+    def _others(self) -> dict[str, tuple[str, RoadUserState]]:
+        """Every road user by name, egos included: (kind, state)."""
+        states = self.traffic.states()
+        named = {
+            self.traffic.name_of(number): (self.traffic.kinds[number], state)
+            for number, state in enumerate(states)
+            if state is not None
+        }
+        for name, ego in self.egos.items():
+            named[name] = ("sedan", RoadUserState(*ego_centre(ego.state), 0.0, ego.state.yaw, ego.state.speed))
+        self._poses = self._slots(states)
+        return named
+
+    def _slots(self, states: list[RoadUserState | None]) -> NDArray[np.float64]:
+        egos = [(*ego_centre(ego.state), 0.0, ego.state.yaw) for ego in self.egos.values()]
+        return np.vstack([centres(states), egos])
+
+    def _observe(self) -> dict[str, Observation]:
+        others = self._others()
+        signals = self.traffic.signals()
+        self.scene.show_signals(signals)
+        for ego in self.egos.values():
+            ego.place(self._poses)
+        scans = {name: self._pool.submit(ego.scan) for name, ego in self.egos.items()} if self.config.scan else {}
+        images = {name: ego.image() for name, ego in self.egos.items()} if self.config.image else {}
+        return {
+            name: ego.observe(
+                self.stamp,
+                {other: user for other, user in others.items() if other != name},
+                signals,
+                images.get(name),
+                scans[name].result() if scans else None,
+            )
+            for name, ego in self.egos.items()
+        }
