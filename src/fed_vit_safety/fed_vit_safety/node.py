@@ -120,7 +120,7 @@ class SafetyNode(VehicleNode):
         self._decide(None)
 
     def _decide(self, stamp: StageStamp | None) -> None:
-        """Publishes a command. Its trace is that of the proposal it goes back to, closed when that was first answered."""
+        """Publishes a command. Its trace is that of the proposal it goes back to, closed when first answered."""
         now = self.get_clock().now().nanoseconds * 1e-9
         try:
             output = self._shield.step(self._inputs, now)
