@@ -9,7 +9,7 @@ from fed_vit_autorl.reinforcement.route import Pose, Route
 
 from .assumptions import Assumptions
 
-SPACING_M = 0.8
+SPACING_M = 1.0
 MAX_OFFSET_M = 4.0
 MAX_HEADING_RAD = 1.0
 ABREAST_CLEARANCE_M = 0.05

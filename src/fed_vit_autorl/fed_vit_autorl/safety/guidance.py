@@ -17,7 +17,7 @@ from .validation import path_fault
 
 PURSUIT_S, PURSUIT_LEAST_M = 0.9, 4.0
 LOOK_BEHIND_M = 2.0
-LIMITS_AHEAD_M = np.arange(0.0, 60.0, 2.0)
+LIMITS_AHEAD_M = np.arange(0.0, 60.0, 5.0)
 NO_LIMITS = (np.zeros(0), np.zeros(0))
 
 
@@ -47,6 +47,8 @@ class Guide:
 
     def __init__(self, assumptions: Assumptions) -> None:
         self._a = assumptions
+        self._made_of: tuple[Proposal | None, EgoState | None] = (None, None)
+        self._made: tuple[Route | None, tuple[Reason, ...]] = (None, ())
 
     def guide(
         self,
@@ -68,7 +70,9 @@ class Guide:
         on_route = route.project(pose, near) if route is not None else None
         if on_route and (abs(on_route.lateral) > MAX_OFFSET_M or abs(on_route.heading_error) > MAX_HEADING_RAD):
             on_route = None
-        path, faults = self._path(proposal, planned_at)
+        if (proposal, planned_at) != self._made_of:
+            self._made_of, self._made = (proposal, planned_at), self._path(proposal, planned_at)
+        path, faults = self._made
         if on_route is None:
             return Guidance(path, None, None, 0.0, NO_LIMITS, faults)
         limits = LIMITS_AHEAD_M, np.array([route.speed_limit(on_route.s + way) for way in LIMITS_AHEAD_M])

@@ -12,14 +12,18 @@ SECTORS = 24
 MAX_POINTS = 1 << 18
 MAX_CLUSTERS = 128
 CELL_M = 0.4
-GRID_BACK_M, GRID_AHEAD_M, GRID_SIDE_M = 20.0, 80.0, 30.0
+GRID_BACK_M, GRID_AHEAD_M, GRID_SIDE_M = 15.0, 70.0, 25.0
+THIN_M = 0.15
 FIT_POINTS = 60
+FIT_SAMPLE = 800
 FIT_RANGE_M = 25.0
 FIT_ROUNDS = 2
 MAX_SLOPE = 0.1
 MAX_OFFSET_M = 0.25
 _COLUMNS = int((GRID_BACK_M + GRID_AHEAD_M) / CELL_M) + 1
 _ROWS = int(2 * GRID_SIDE_M / CELL_M) + 1
+# Keeps the plane level in directions that the points say nothing of.
+RIDGE = np.diag((1.0, 1.0, 1e-3))
 _CONNECTED = np.ones((3, 3), bool)
 
 
@@ -61,17 +65,18 @@ def ground_height(points: NDArray[np.float32], distance: NDArray[np.float32]) ->
 
     Starts from the level plane through the wheels; too few points leave it so.
     """
-    near = points[distance < FIT_RANGE_M].astype(np.float64)
+    chosen = np.flatnonzero(distance < FIT_RANGE_M)
+    chosen = chosen[:: max(len(chosen) // FIT_SAMPLE, 1)]
+    matrix, tolerance = points[chosen].astype(np.float64), 0.12 + 0.03 * distance[chosen]
+    z = matrix[:, 2].copy()
+    matrix[:, 2] = 1.0
     plane = np.zeros(3)
-    reach = np.hypot(near[:, 0], near[:, 1])
     for _ in range(FIT_ROUNDS):
-        matrix = np.column_stack((near[:, :2], np.ones(len(near))))
-        on_ground = np.abs(near[:, 2] - matrix @ plane) < 0.12 + 0.03 * reach
+        on_ground = np.abs(z - matrix @ plane) < tolerance
         if np.count_nonzero(on_ground) < FIT_POINTS:
             break
-        a, z = matrix[on_ground], near[on_ground, 2]
-        # The small ridge keeps the plane level in directions that the points say nothing of.
-        plane = np.linalg.solve(a.T @ a + np.diag((1.0, 1.0, 1e-3)), a.T @ z)
+        a = matrix[on_ground]
+        plane = np.linalg.solve(a.T @ a + RIDGE, a.T @ z[on_ground])
         plane[:2] = np.clip(plane[:2], -MAX_SLOPE, MAX_SLOPE)
         plane[2] = np.clip(plane[2], -MAX_OFFSET_M, MAX_OFFSET_M)
     return (points[:, :2] @ plane[:2].astype(np.float32)) + np.float32(plane[2])
@@ -108,6 +113,13 @@ def sector_returns(points: NDArray[np.float32]) -> NDArray[np.int64]:
     azimuth = np.arctan2(points[:, 1], points[:, 0])
     sector = ((azimuth + np.float32(np.pi)) * np.float32(SECTORS / (2 * np.pi))).astype(np.int64) % SECTORS
     return np.bincount(sector, minlength=SECTORS)
+
+
+def thin(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices, ascending, of one of the points (N, 2) per 0.15 m cell."""
+    cell = np.floor(points / THIN_M).astype(np.int64)
+    _, first = np.unique(cell[:, 0] * (1 << 32) + cell[:, 1], return_index=True)
+    return np.sort(first)
 
 
 def boxes(points: NDArray[np.float64], labels: NDArray[np.int64], clusters: int) -> NDArray[np.float64]:

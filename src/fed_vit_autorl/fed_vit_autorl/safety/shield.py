@@ -144,7 +144,7 @@ class SafetyShield:
             corridor = plan(pose, speed, curvature, reach, guidance.reference, guidance.near, a)
             hazards = surroundings.hazards(corridor, speed)
             blocked = float(hazards.way.min(initial=math.inf))
-            seen = float(contacts(corridor, scene, a).way.min(initial=math.inf))
+            seen = float(contacts(corridor, scene, a).way.min()) if len(scene) else math.inf
             situation = replace(
                 road,
                 hazards=hazards,

@@ -8,7 +8,7 @@ from fed_vit_autorl.reinforcement.route import Pose, to_local, to_map
 
 from .assumptions import Assumptions
 from .corridor import Contacts, Corridor, contacts
-from .lidar import Obstacles, boxes, extract
+from .lidar import Obstacles, boxes, extract, thin
 from .rules import Hazards
 from .tracker import Motion, Tracker
 from .types import Scan
@@ -46,9 +46,10 @@ class Surroundings:
         outlines = boxes(points, found.labels, found.clusters)
         motion = self._tracker.update(outlines, scan.stamp)
         self._velocity, self._recent = _trusted(motion.velocity, outlines), _trusted(motion.recent, outlines)
-        kept = _confirmed(found, motion)[found.labels]
-        self._points, self._labels = points[kept], found.labels[kept]
+        kept = np.flatnonzero(_confirmed(found, motion)[found.labels])
         self._nearest = _view(found.points[kept])
+        kept = kept[thin(points[kept])]
+        self._points, self._labels = points[kept], found.labels[kept]
         return found
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
