@@ -62,7 +62,7 @@ def toy_release(folder: Path, key: Ed25519PrivateKey) -> None:
 
 
 class ToyFleet:
-    """A cloud and its clients; `activated` lists (vehicle, version) as it happens."""
+    """A cloud and its clients."""
 
     def __init__(self, folder: Path, fleet: str = FLEET) -> None:
         key = Ed25519PrivateKey.generate()
@@ -74,7 +74,6 @@ class ToyFleet:
         self.folder = folder
         self.cloud = LocalCloud(folder / "cloud", folder / "fleet.yaml", folder / "base", folder / "keys")
         self.clients: dict[str, ClientService] = {}
-        self.activated: list[tuple[str, int]] = []
 
     def settings(self, vehicle: str) -> ClientSettings:
         return ClientSettings(
@@ -90,9 +89,7 @@ class ToyFleet:
 
     def start_client(self, vehicle: str) -> ClientService:
         client = self.clients[vehicle] = ClientService(
-            self.settings(vehicle),
-            lambda folder, manifest, active: {},
-            lambda folder, manifest: self.activated.append((vehicle, manifest.version)),
+            self.settings(vehicle), lambda folder, manifest, active: {}
         )
         client.start()
         return client

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     BAD_INPUTS = "bad_inputs"
     BAD_OUTPUTS = "bad_outputs"
     GOLDEN_MISMATCH = "golden_mismatch"
+    WORSE_IN_SHADOW = "worse_in_shadow"
 
 
 class ReleaseRefused(Exception):

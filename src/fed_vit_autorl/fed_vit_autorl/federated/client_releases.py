@@ -29,7 +29,7 @@ ShadowTest = Callable[[Path, Manifest, Path | None], dict[str, float]]
 
 
 class ReleaseShelf:
-    """Releases below `folder`, one per version. A thread fetches what the last pointer named; `activate(folder, manifest)` is called on it."""
+    """Releases below `folder`, one per version. A thread fetches and tests what the last pointer named; `active` follows."""
 
     def __init__(
         self,
@@ -38,12 +38,11 @@ class ReleaseShelf:
         outbox: Outbox,
         fetch: Fetch,
         shadow_test: ShadowTest,
-        activate: Callable[[Path, Manifest], None],
         initial: Path | None = None,
     ) -> None:
         """`initial` is the release that the vehicle was shipped with; the active one's version is in the outbox's durable state."""
         self._folder, self._trusted, self._outbox = Path(folder), trusted, outbox
-        self._fetch, self._shadow_test, self._activate, self._initial = fetch, shadow_test, activate, initial
+        self._fetch, self._shadow_test, self._initial = fetch, shadow_test, initial
         self._folder.mkdir(parents=True, exist_ok=True)
         self.metrics: dict[str, float] = {}
         self.reason = ""
@@ -132,7 +131,6 @@ class ReleaseShelf:
         self.metrics = self._shadow_test(folder, manifest, self._active[0] if self._active else None)
         self._outbox.set_state(release=str(manifest.version))
         self._active = folder, manifest
-        self._activate(folder, manifest)
         self._forget_old(manifest.version)
 
     def _download(self, pointer: Pointer, folder: Path) -> None:

@@ -6,12 +6,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fed_vit_autorl.deployment.pki import Identity
-from fed_vit_autorl.deployment.release import Manifest
 
 from .client import ClientCore
 from .client_releases import ReleaseShelf, ShadowTest
@@ -43,12 +42,9 @@ class ClientSettings:
 
 
 class ClientService:
-    """`start` and `stop`; everything that matters is in the outbox and on disk."""
+    """`start` and `stop`; everything that matters is in the outbox and on disk. `releases.active` is what the vehicle should run."""
 
-    def __init__(
-        self, settings: ClientSettings, shadow_test: ShadowTest, activate: Callable[[Path, Manifest], None]
-    ) -> None:
-        """`activate` is called on a thread of the client's for each verified and tested release."""
+    def __init__(self, settings: ClientSettings, shadow_test: ShadowTest) -> None:
         settings.state.mkdir(parents=True, exist_ok=True)
         identity = Identity(settings.identity)
         vehicle = identity.vehicle
@@ -63,10 +59,11 @@ class ClientService:
             self.outbox,
             self._downloader,
             shadow_test,
-            activate,
             settings.initial_release,
         )
-        self._trainer = TrainerProcess(settings.trainer, vehicle, settings.state / "job", settings.experience)
+        self._trainer = TrainerProcess(
+            settings.trainer, vehicle, settings.state / "job", settings.experience, identity.release_keys_path
+        )
         self.core = ClientCore(
             settings.region,
             vehicle,

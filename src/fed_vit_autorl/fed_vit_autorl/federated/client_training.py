@@ -26,14 +26,15 @@ DEFAULT_TIMEOUT_S = 900.0
 class Job(msgspec.Struct, frozen=True):
     """What the training process reads: `<folder>/job.json`.
 
-    `release`: folder of the base. `experience`: folder of samples. `trainable`: patterns of flat tensor names. `training` and
-    `strategy`: the task's settings. It writes `delta.safetensors` (trained minus base by flat name) and then `result.json`.
+    `release`: folder of the base, `trusted_keys`: folder of the keys that may have signed it. `experience`: folder of samples.
+    `trainable`: patterns of flat tensor names. `training` and `strategy`: the task's settings. It writes `delta.safetensors` (trained minus base by flat name) and then `result.json`.
     """
 
     vehicle: str
     run: str
     round: int
     release: str
+    trusted_keys: str
     experience: str
     trainable: list[str]
     training: dict[str, float]
@@ -51,8 +52,11 @@ class Outcome(msgspec.Struct, frozen=True):
 class TrainerProcess:
     """Runs `command <folder of the job>`; one training at a time."""
 
-    def __init__(self, command: Sequence[str], vehicle: str, folder: Path, experience: Path) -> None:
-        self._command, self._vehicle, self._experience = list(command), vehicle, experience
+    def __init__(
+        self, command: Sequence[str], vehicle: str, folder: Path, experience: Path, trusted_keys: Path
+    ) -> None:
+        self._command, self._vehicle = list(command), vehicle
+        self._experience, self._trusted_keys = experience, trusted_keys
         self._folder = Path(folder)
         self._process: subprocess.Popen | None = None
         self._deadline = 0.0
@@ -70,6 +74,7 @@ class TrainerProcess:
             run=task.run,
             round=task.round,
             release=str(release),
+            trusted_keys=str(self._trusted_keys),
             experience=str(self._experience),
             trainable=task.plan["trainable"],
             training=training,
