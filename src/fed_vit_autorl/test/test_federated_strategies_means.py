@@ -13,6 +13,8 @@ from fed_vit_autorl.federated.refusal import (
 from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.update import Update, UpdateMetadata
 
+REQUIRED = {"scaffold": {"num_vehicles": 2}, "central_dp": {"noise_multiplier": 1.0, "expected_vehicles": 2}}
+
 
 def tensors(*values):
     return {"w": np.array(values, np.float32)}
@@ -142,7 +144,7 @@ def test_trust_weights_are_the_positive_cosines():
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_every_strategy_refuses_an_empty_round_a_wrong_layout_and_a_bad_weight(name):
-    strategy = STRATEGIES.build({name: {"num_vehicles": 2}} if name == "scaffold" else name)
+    strategy = STRATEGIES.build({name: REQUIRED.get(name, {})})
     strategy.begin(tensors(1, 2), 0)
     with pytest.raises(AggregationRefused) as refused:
         strategy.add(update(1, 2, 3), 1.0)

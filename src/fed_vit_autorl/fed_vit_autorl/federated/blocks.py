@@ -35,3 +35,14 @@ def for_spans(size: int, work: Callable[[int, int], None], block: int = BLOCK) -
 def add_scaled(total: np.ndarray, values: np.ndarray, factor: float) -> None:
     """total += factor · values, in place, for C-contiguous float32 arrays of one shape: one BLAS pass over memory."""
     saxpy(values.reshape(-1), total.reshape(-1), a=factor)
+
+
+def clip_factor(norm: float, limit: float) -> float:
+    """Factor ≤ 1 that brings a vector of L2 `norm` within `limit`."""
+    return 1.0 if norm <= limit else limit / norm
+
+
+def l2_norm(vector: np.ndarray) -> float:
+    """L2 norm in float64, without a float64 copy of `vector` (P,)."""
+    blocks = (vector[start:stop].astype(np.float64) for start, stop in spans(vector.size))
+    return float(np.sqrt(sum(float(block @ block) for block in blocks)))

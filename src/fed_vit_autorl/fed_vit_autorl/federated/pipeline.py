@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..privacy.secagg.settings import SecAggSettings
 from .refusal import ConfigurationReason, ConfigurationRefused, UpdateReason, UpdateRefused
-from .stages import STAGES, Context, Form, Parts, Stage
-from .update import MAX_HEADER_BYTES, Header, Layout, Update, pack, unpack
+from .stages import STAGES, Context, Form, Parts, SecureMask, Stage
+from .update import MAX_HEADER_BYTES, Header, Layout, Update, UpdateMetadata, pack, unpack
 
 
 class Pipeline:
@@ -45,9 +46,22 @@ class Pipeline:
         """Bound of an update's wire bytes: the dense model and room for headers."""
         return 5 * self.layout.size + 2 * MAX_HEADER_BYTES + 1024
 
-    def encode(self, update: Update) -> bytes:
-        """Wire bytes of `update`; raises `UpdateRefused` when it has a NaN, an infinity or another layout."""
-        context = Context(self.layout, update.metadata)
+    @property
+    def mask_settings(self) -> SecAggSettings | None:
+        """Settings of a session of secure aggregation, None when updates are not masked."""
+        if not self.stages or not isinstance(self.stages[-1], SecureMask):
+            return None
+        size = self.layout.size
+        for stage in self.stages:
+            size = stage.sent(size)
+        return self.stages[-1].settings(size)
+
+    def encode(self, update: Update, mask: Callable[[np.ndarray], np.ndarray] | None = None) -> bytes:
+        """Wire bytes of `update`; raises `UpdateRefused` when it has a NaN, an infinity or another layout.
+
+        `mask`: float32 (n,) → uint32 (n + 1,) of the session, where the last stage is `secure_mask`.
+        """
+        context = Context(self.layout, update.metadata, mask)
         values = self.layout.flatten(update.tensors)
         if not np.isfinite(values).all():
             raise UpdateRefused(UpdateReason.NOT_FINITE, "the update has a NaN or an infinity")
@@ -64,18 +78,34 @@ class Pipeline:
 
     def decode(self, data: bytes) -> Update:
         """Update of wire bytes; raises `UpdateRefused` for anything that this pipeline cannot have sent."""
+        metadata, parts = self._open(data)
+        return self._dense(parts, self.stages, metadata)
+
+    def decode_masked(self, data: bytes) -> tuple[UpdateMetadata, np.ndarray]:
+        """Metadata and masked words, uint32 (n + 1,), of wire bytes: for `SecAggServer`; raises `UpdateRefused`."""
+        metadata, parts = self._open(data)
+        return metadata, self.stages[-1].decode(parts, Context(self.layout, metadata))["ring"]
+
+    def decode_mean(self, values: np.ndarray, metadata: UpdateMetadata) -> Update:
+        """The mean update of a session, float32 (n,) as the server unmasked it; `metadata` has the session's round."""
+        return self._dense({"values": values}, self.stages[:-1], metadata)
+
+    def _open(self, data: bytes) -> tuple[UpdateMetadata, Parts]:
         header, parts = unpack(data, self.max_bytes)
         if header.layout != self.layout.digest:
             raise UpdateRefused(UpdateReason.WRONG_LAYOUT, "made for a model of another layout")
         if header.stages != self.names:
             raise UpdateRefused(UpdateReason.WRONG_STAGES, f"stages {header.stages}, this fleet has {self.names}")
+        return header.metadata, parts
+
+    def _dense(self, parts: Parts, stages: Sequence[Stage], metadata: UpdateMetadata) -> Update:
         with np.errstate(over="ignore", invalid="ignore"):
-            values = self._undo(parts, self.stages, Context(self.layout, header.metadata)).get("values")
+            values = self._undo(parts, stages, Context(self.layout, metadata)).get("values")
         if values is None or values.dtype != np.float32 or values.shape != (self.layout.size,):
             raise UpdateRefused(UpdateReason.MALFORMED_STAGE, "the stages did not give a dense float32 vector")
         if not np.isfinite(values).all():
             raise UpdateRefused(UpdateReason.NOT_FINITE, "the update has a NaN or an infinity")
-        return Update(self.layout.unflatten(values), header.metadata)
+        return Update(self.layout.unflatten(values), metadata)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """The residual, float32 (P,) or empty: what a restart must not lose."""
@@ -106,6 +136,12 @@ def check_order(stages: Sequence[Stage]) -> None:
                 f"stage {stage.name!r} cannot follow {before!r}: it takes {_listed(stage.accepts)}, not {form}",
             )
         form = stage.produces(form)
+        if form == Form.RING and (broken := next((before for before in stages[:index] if not before.linear), None)):
+            raise ConfigurationRefused(
+                ConfigurationReason.IMPOSSIBLE_COMBINATION,
+                f"stage {broken.name!r} cannot stand before {stage.name!r}: its positions or scales differ between "
+                "vehicles, so the sum of masked updates would mean nothing; use random_k, or no mask",
+            )
 
 
 def _listed(forms: frozenset[Form]) -> str:

@@ -35,6 +35,7 @@ class UpdateReason(StrEnum):
     WRONG_STAGES = "wrong_stages"
     MALFORMED_STAGE = "malformed_stage"
     NOT_FINITE = "not_finite"
+    NO_SESSION = "no_session"
 
 
 class UpdateRefused(ValueError):

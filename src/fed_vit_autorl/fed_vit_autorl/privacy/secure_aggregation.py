@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ..federated.update import Layout, Tensors
 from .secagg import SecAggClient, SecAggReason, SecAggRefused, SecAggServer, SecAggSettings
-from .secagg.messages import Masked
 
 PROTOCOLS = ("shamir_secret_sharing",)
 
@@ -21,7 +20,8 @@ PROTOCOLS = ("shamir_secret_sharing",)
 class EncryptedUpdate:
     """A masked update: without the others' of its round its words are random."""
 
-    message: Masked
+    vehicle: str
+    words: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,13 @@ class SecureAggregator:
         client = self._clients.get(vehicle)
         if client is None:
             raise SecAggRefused(SecAggReason.UNKNOWN_VEHICLE, f"{vehicle!r} is not in the fleet")
-        return EncryptedUpdate(client.mask(self._layout.flatten(update), self._server.inbox(vehicle), weight))
+        words = client.mask(self._layout.flatten(update), self._server.inbox(vehicle), weight)
+        return EncryptedUpdate(vehicle, words)
 
     def aggregate_encrypted(self, updates: Sequence[EncryptedUpdate]) -> EncryptedSum:
         """Sum the masked updates; those that are missing have dropped out."""
         for update in updates:
-            self._server.add_masked(update.message)
+            self._server.add_masked(update.vehicle, update.words)
         return EncryptedSum(tuple(self._server.request().survivors))
 
     def decrypt(self, total: EncryptedSum) -> Tensors:

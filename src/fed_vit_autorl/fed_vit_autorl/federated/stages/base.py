@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -31,6 +32,7 @@ class Context:
 
     layout: Layout
     metadata: UpdateMetadata
+    mask: Callable[[np.ndarray], np.ndarray] | None = None  # float32 (n,) → uint32, of the vehicle's session
 
 
 class Stage(ABC):
@@ -45,6 +47,10 @@ class Stage(ABC):
     @abstractmethod
     def produces(self, form: Form) -> Form:
         """Form of the output for an accepted form of the input."""
+
+    def sent(self, size: int) -> int:
+        """How many of `size` values go on."""
+        return size
 
     @abstractmethod
     def encode(self, parts: Parts, context: Context) -> Parts:

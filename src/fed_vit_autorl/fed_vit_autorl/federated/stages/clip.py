@@ -6,18 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..blocks import clip_factor, l2_norm
 from .base import STAGES, Context, Form, Parts, Stage
-
-
-def clip_factor(norm: float, limit: float) -> float:
-    """Factor ≤ 1 that brings a vector of L2 `norm` within `limit`."""
-    return 1.0 if norm <= limit else limit / norm
-
-
-def l2_norm(vector: np.ndarray) -> float:
-    """L2 norm in float64, without a float64 copy of `vector` (P,)."""
-    blocks = (vector[start : start + 65536].astype(np.float64) for start in range(0, vector.size, 65536))
-    return float(np.sqrt(sum(float(block @ block) for block in blocks)))
 
 
 @STAGES.register("clip")

@@ -52,6 +52,9 @@ class _Sparsifier(Stage):
     def produces(self, form: Form) -> Form:
         return Form.SPARSE
 
+    def sent(self, size: int) -> int:
+        return kept(size, self.ratio)
+
 
 @STAGES.register("top_k")
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from .adaptive import FedAdagrad, FedAdam, FedAvgM, FedYogi
 from .averaging import FedAvg, FedProx
 from .base import STRATEGIES, Strategy
 from .krum import Bulyan, Krum, MultiKrum
+from .private import CentralDP
 from .robust import Median, NormClipping, TrimmedMean
 from .scaffold import Scaffold
 from .submodels import SubModels
@@ -12,6 +13,7 @@ from .trust import TrustCosine, TrustDirection
 __all__ = [
     "STRATEGIES",
     "Bulyan",
+    "CentralDP",
     "FedAdagrad",
     "FedAdam",
     "FedAvg",

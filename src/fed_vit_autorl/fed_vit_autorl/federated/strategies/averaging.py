@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..blocks import add_scaled
 from ..update import Tensors, Update
 from .base import STRATEGIES, Strategy, require_positive
-from ..blocks import add_scaled
 
 
 class MeanStrategy(Strategy):

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..blocks import add_scaled
 from ..refusal import AggregationReason, AggregationRefused
 from ..registry import Registry
 from ..update import Layout, Tensors, Update
-from ..blocks import add_scaled
 
 
 class Strategy(ABC):

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..blocks import add_scaled, for_spans
 from ..refusal import AggregationReason, AggregationRefused
 from ..update import Tensors, Update
 from .base import Strategy
-from ..blocks import add_scaled, for_spans
 
 
 class KeepingStrategy(Strategy):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..blocks import add_scaled
 from ..refusal import AggregationReason, AggregationRefused
 from ..update import Layout, Tensors, Update
 from .averaging import MeanStrategy
 from .base import STRATEGIES, require_positive
-from ..blocks import add_scaled
 
 
 @STRATEGIES.register("scaffold")

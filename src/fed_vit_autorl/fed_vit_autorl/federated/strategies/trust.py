@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..blocks import add_scaled
 from ..refusal import AggregationReason, AggregationRefused
 from ..update import Tensors, Update
 from .base import STRATEGIES, Strategy, require_fraction
-from ..blocks import add_scaled
 from .kept import KeepingStrategy, combination
 from .robust import median_of_sorted, norm_of
 

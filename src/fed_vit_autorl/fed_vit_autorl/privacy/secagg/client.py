@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from . import shamir
 from .keys import neighbours, pair_seed, seal, sealer, unseal
-from .messages import Advertisement, Masked, Roster, Shares, UnmaskReply, UnmaskRequest
+from .messages import Advertisement, Roster, Shares, UnmaskReply, UnmaskRequest
 from .refusal import SecAggReason, SecAggRefused
 from .ring import add_masks, to_ring
 from .settings import SecAggSettings
@@ -72,9 +72,10 @@ class SecAggClient:
             sealed[name] = seal(cipher, seed_shares[number] + key_shares[number])
         return Shares(self.vehicle, hashlib.sha256(self._seed).digest(), sealed)
 
-    def mask(self, values: np.ndarray, inbox: Mapping[str, bytes], weight: float = 1.0) -> Masked:
+    def mask(self, values: np.ndarray, inbox: Mapping[str, bytes], weight: float = 1.0) -> np.ndarray:
         """Step 3: `values` float32 (size,) in ±value_range, weighted by `weight` in (0, 1], under all masks.
 
+        Result uint32 (size + 1,).
         `inbox`: sealed shares by sender, from the neighbours that are still there.
         """
         self._enter(2)
@@ -90,7 +91,7 @@ class SecAggClient:
             seeds[self.vehicle < name].append(seed)
         ring = to_ring(values, weight, self._settings)
         add_masks(ring, seeds[True], seeds[False])
-        return Masked(self.vehicle, ring.astype("<u4", copy=False).tobytes())
+        return ring
 
     def unmask(self, request: UnmaskRequest) -> UnmaskReply:
         """Step 5: for each vehicle one share of one of its secrets; raises `SecAggRefused` below the threshold."""

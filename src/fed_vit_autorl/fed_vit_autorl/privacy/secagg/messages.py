@@ -1,4 +1,7 @@
-"""What vehicles and server tell each other; bytes by `encode` and `decode`."""
+"""What vehicles and server tell each other; bytes by `encode` and `decode`.
+
+Step 3, the masked update, is no message of this module: it travels as an update (stage `secure_mask`).
+"""
 
 from __future__ import annotations
 
@@ -43,13 +46,6 @@ class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vehicle: str
     commitment: bytes
     sealed: dict[str, bytes]
-
-
-class Masked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Step 3, vehicle → server: the masked update, little-endian uint32 words."""
-
-    vehicle: str
-    words: bytes
 
 
 class UnmaskRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from . import shamir
 from .keys import neighbours, pair_seed
-from .messages import Advertisement, Masked, Roster, Shares, UnmaskReply, UnmaskRequest
+from .messages import Advertisement, Roster, Shares, UnmaskReply, UnmaskRequest
 from .refusal import SecAggReason, SecAggRefused
 from .ring import add_masks, from_ring
 from .settings import SecAggSettings
@@ -68,14 +68,14 @@ class SecAggServer:
         self._sharing_closed = True
         return {name: self._shares[name].sealed[vehicle] for name in self._graph[vehicle] if name in self._shares}
 
-    def add_masked(self, message: Masked) -> None:
-        """Step 3 of one vehicle: the masked update joins the sum."""
-        self._expect(self._sharing_closed and not self._masking_closed, message.vehicle, self._survivors)
-        self._known(message.vehicle, self._shares)
-        if len(message.words) != 4 * self._sum.size:
-            raise SecAggRefused(SecAggReason.MALFORMED_MESSAGE, f"{len(message.words)} bytes of {4 * self._sum.size}")
-        self._sum += np.frombuffer(message.words, "<u4")
-        self._survivors.add(message.vehicle)
+    def add_masked(self, vehicle: str, words: np.ndarray) -> None:
+        """Step 3 of one vehicle: the masked update, uint32 (size + 1,), joins the sum."""
+        self._expect(self._sharing_closed and not self._masking_closed, vehicle, self._survivors)
+        self._known(vehicle, self._shares)
+        if words.dtype != np.uint32 or words.shape != self._sum.shape:
+            raise SecAggRefused(SecAggReason.MALFORMED_MESSAGE, f"{words.dtype} {words.shape}, not {self._sum.shape}")
+        self._sum += words
+        self._survivors.add(vehicle)
 
     def request(self) -> UnmaskRequest:
         """Step 4: closes step 3."""

@@ -1,0 +1,114 @@
+"""Combinations that cannot work are refused when a configuration is loaded; the others are not."""
+
+import numpy as np
+import pytest
+
+from fed_vit_autorl.federated.combinations import FleetPlan, check_combination
+from fed_vit_autorl.federated.pipeline import Pipeline
+from fed_vit_autorl.federated.refusal import ConfigurationReason, ConfigurationRefused, UpdateReason, UpdateRefused
+from fed_vit_autorl.federated.stages import STAGES
+from fed_vit_autorl.federated.strategies import STRATEGIES
+from fed_vit_autorl.federated.update import Layout, Update, UpdateMetadata
+from fed_vit_autorl.privacy.secagg import SecAggClient, SecAggServer
+
+MASK = {"secure_mask": {"num_vehicles": 10, "threshold": 6}}
+CENTRAL = {"central_dp": {"noise_multiplier": 1.0, "expected_vehicles": 10}}
+
+
+def plan(stages=(), strategy="fedavg", **options):
+    return FleetPlan([STAGES.build(stage) for stage in stages], STRATEGIES.build(strategy), **options)
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        plan([MASK], "median", min_vehicles=6),
+        plan([MASK], {"scaffold": {"num_vehicles": 10}}, min_vehicles=6),
+        plan([MASK], CENTRAL, min_vehicles=6),
+        plan([MASK], asynchronous=True, min_vehicles=6),
+        plan([MASK], min_vehicles=5),
+        plan([MASK], "submodels", hierarchical=True, min_vehicles=6),
+        plan([], "krum", asynchronous=True),
+        plan([], CENTRAL, asynchronous=True),
+        plan([{"dp_noise": {"noise_multiplier": 1.0, "vehicles": 5}}]),
+        plan([{"dp_noise": {"noise_multiplier": 1.0, "vehicles": 7}}, MASK], min_vehicles=6),
+        plan([{"dp_noise": {"noise_multiplier": 1.0}}], CENTRAL),
+        plan(["clip", {"dp_noise": {"noise_multiplier": 1.0}}]),
+    ],
+    ids=range(12),
+)
+def test_impossible(impossible):
+    with pytest.raises(ConfigurationRefused) as refused:
+        check_combination(impossible)
+    assert refused.value.reason == ConfigurationReason.IMPOSSIBLE_COMBINATION
+
+
+@pytest.mark.parametrize(
+    "possible",
+    [
+        plan(["clip", "top_k", "quantise"]),
+        plan(["clip", "top_k", "quantise"], "bulyan"),
+        plan(["top_k", "quantise"], asynchronous=True),
+        plan(["top_k", "quantise"], CENTRAL),
+        plan(["clip", "random_k", MASK], "fedadam", min_vehicles=6),
+        plan([MASK], "median", hierarchical=True, min_vehicles=6),
+        plan([{"dp_noise": {"noise_multiplier": 1.0, "vehicles": 6}}, MASK], min_vehicles=6),
+        plan([{"dp_noise": {"noise_multiplier": 1.0}}, "top_k"], "median"),
+    ],
+    ids=range(8),
+)
+def test_possible(possible):
+    check_combination(possible)
+
+
+@pytest.mark.parametrize("before", ["top_k", "quantise"])
+def test_stages_whose_sums_mean_nothing_are_refused_before_a_mask(before):
+    layout = Layout(("w",), ((100,),))
+    with pytest.raises(ConfigurationRefused) as refused:
+        Pipeline.from_config([before, MASK], layout)
+    assert refused.value.reason in (ConfigurationReason.IMPOSSIBLE_COMBINATION, ConfigurationReason.STAGE_ORDER)
+
+
+def test_a_mask_with_a_threshold_without_secrecy_is_refused():
+    with pytest.raises(ConfigurationRefused) as refused:
+        STAGES.build({"secure_mask": {"num_vehicles": 10, "threshold": 3}})
+    assert refused.value.reason == ConfigurationReason.BAD_VALUE
+
+
+def test_masked_updates_travel_the_pipeline_and_only_their_mean_comes_out():
+    layout = Layout(("w",), ((400,),))
+    mask = {"secure_mask": {"num_vehicles": 3, "threshold": 2}}
+    specs = [{"clip": {"norm": 1.0}}, {"random_k": {"ratio": 0.25, "error_feedback": False}}, mask]
+    vehicles = {name: Pipeline.from_config(specs, layout) for name in ("a", "b", "c")}
+    settings = vehicles["a"].mask_settings
+    assert settings.size == 100
+    server, session = SecAggServer(b"s", settings), b"s"
+    clients = {name: SecAggClient(name, session, settings, lambda _: b"", lambda *_: True) for name in vehicles}
+    for client in clients.values():
+        server.add_advertisement(client.advertise())
+    for client in clients.values():
+        server.add_shares(client.share(server.roster()))
+    generator, plain = np.random.default_rng(0), []
+    aggregator = Pipeline.from_config(specs, layout)
+    for name in ("a", "b"):
+        update = Update({"w": generator.normal(size=400).astype(np.float32)}, UpdateMetadata(3, 1, name, 0))
+        data = vehicles[name].encode(update, lambda values, name=name: clients[name].mask(values, server.inbox(name)))
+        metadata, words = aggregator.decode_masked(data)
+        with pytest.raises(UpdateRefused):
+            aggregator.decode(data)
+        server.add_masked(metadata.vehicle, words)
+        readable = Pipeline.from_config(specs[:-1], layout)
+        plain.append(readable.decode(readable.encode(update)).tensors["w"])
+    for name in ("a", "b"):
+        server.add_reply(clients[name].unmask(server.request()))
+    mean, weight = server.finish()
+    result = aggregator.decode_mean(mean, UpdateMetadata(3, 1, "all", 0))
+    np.testing.assert_allclose(result.tensors["w"], np.mean(plain, axis=0), atol=1e-6)
+    assert weight == 2
+
+
+def test_a_mask_without_a_session_is_refused():
+    layout = Layout(("w",), ((4,),))
+    with pytest.raises(UpdateRefused) as refused:
+        Pipeline.from_config([MASK], layout).encode(Update({"w": np.ones(4)}, UpdateMetadata(0, 0, "v", 1)))
+    assert refused.value.reason == UpdateReason.NO_SESSION
