@@ -44,6 +44,7 @@ COMMANDS = [
     "train = fed_vit_autorl.cli.train:train",
 ]
 TRAINING = [
+    "perception = fed_vit_autorl.models.train_perception:perception",
     "policy = fed_vit_autorl.reinforcement.train_policy:policy",
     "cloning = fed_vit_autorl.reinforcement.train_cloning:cloning",
 ]

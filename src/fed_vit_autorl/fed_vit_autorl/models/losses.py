@@ -32,6 +32,10 @@ class Targets:
     masks: Tensor
     semantic: Tensor
 
+    def to(self, device: torch.device) -> Targets:
+        """The same labels on another device."""
+        return Targets(*(tensor.to(device) for tensor in vars(self).values()))
+
 
 def giou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """(IoU, generalised IoU) of boxes (…, 4) xyxy that broadcast; Rezatofighi et al., 2019."""

@@ -1,0 +1,101 @@
+"""Samples as training batches: one function of the step, so that an interrupted training goes on exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from fed_vit_autorl.data.classes import MASKS
+from fed_vit_autorl.data.sample import Labels, Sample, unlabelled
+
+from .losses import Targets
+
+Augmentation = Callable[[Sample, np.random.Generator], Sample]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """image float32 (B, 3, H, W) in [0, 1] RGB, and its labels."""
+
+    image: Tensor
+    targets: Targets
+
+
+class Batches(torch.utils.data.Dataset):
+    """Training step → batch of random labelled samples, the same for the same seed.
+
+    `read(index)` gives one of `count` samples, or None for one that is gone (another is drawn). `size` (H, W) is the
+    model's input. Raises ValueError when there are no samples, or none can be read any more.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], Sample | None],
+        count: int,
+        size: tuple[int, int],
+        batch_size: int,
+        augment: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        if count < 1:
+            raise ValueError("no samples to train on")
+        self._read, self._count, self._size = read, count, size
+        self._batch_size, self._augment, self._seed = batch_size, augment, seed
+
+    def __getitem__(self, step: int) -> Batch:
+        random = np.random.default_rng((self._seed, step))
+        return collate([self._draw(random) for _ in range(self._batch_size)], self._size)
+
+    def _draw(self, random: np.random.Generator) -> Sample:
+        for _ in range(100):
+            sample = self._read(int(random.integers(self._count)))
+            if sample is not None and sample.labels is not None:
+                return sample if self._augment is None else self._augment(sample, random)
+        raise ValueError("of 100 samples drawn none could be read or had labels")
+
+
+def collate(samples: Sequence[Sample], size: tuple[int, int]) -> Batch:
+    """Labelled samples of any image size as one batch for a model that takes (H, W)."""
+    labels = [_resized(sample.labels, size) for sample in samples]
+    height, width = size
+    images = np.stack([cv2.resize(s.image, (width, height), interpolation=cv2.INTER_AREA) for s in samples])
+    masks = np.stack([[getattr(entry, name) for name in MASKS] for entry in labels])
+    semantic = [unlabelled(height, width) if entry.semantic is None else entry.semantic for entry in labels]
+    targets = Targets(
+        boxes=_padded([entry.boxes for entry in labels], 0.0),
+        classes=_padded([entry.classes for entry in labels], -1),
+        ignored=_padded([entry.ignored for entry in labels], 0.0),
+        objects_known=torch.tensor([entry.objects_known for entry in labels]),
+        masks=torch.from_numpy(masks),
+        semantic=torch.from_numpy(np.stack(semantic)),
+    )
+    return Batch(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255, targets)
+
+
+def _resized(labels: Labels, size: tuple[int, int]) -> Labels:
+    height, width = size
+    old_height, old_width = labels.free_space.shape
+    if (old_height, old_width) == size:
+        return labels
+    scale = np.array([width / old_width, height / old_height] * 2, np.float32)
+
+    def resize(mask: np.ndarray) -> np.ndarray:
+        return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+
+    return Labels(
+        boxes=labels.boxes * scale,
+        classes=labels.classes,
+        ignored=labels.ignored * scale,
+        objects_known=labels.objects_known,
+        semantic=None if labels.semantic is None else resize(labels.semantic),
+        **{name: resize(getattr(labels, name)) for name in MASKS},
+    )
+
+
+def _padded(arrays: Sequence[np.ndarray], value: float) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence([torch.from_numpy(array) for array in arrays], True, value)

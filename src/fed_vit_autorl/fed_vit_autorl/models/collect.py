@@ -1,0 +1,105 @@
+"""Labelled samples from the embedded world, driven by the privileged expert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from fed_vit_autorl.data.sample import Sample
+from fed_vit_autorl.data.store import ExperienceStore
+from fed_vit_autorl.reinforcement.expert import Expert
+from fed_vit_autorl.reinforcement.vehicle import pedals
+from fed_vit_autorl.simulation.config import EgoConfig, WorldConfig
+from fed_vit_autorl.simulation.observation import Observation
+from fed_vit_autorl.simulation.town import TownSpec
+from fed_vit_autorl.simulation.vehicle import Control
+from fed_vit_autorl.simulation.world import World
+
+STEP_S = 0.1
+WARM_UP_S = 4.0
+ROUTE_M = 600.0
+CAPACITY_BYTES = 64 << 30
+
+
+class Drive(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One run of the world: `egos` vehicles of one weather in one town, each kept every `interval_s`, `samples` in
+    all."""
+
+    town: TownSpec
+    weather: str = "noon"
+    samples: int = 360
+    egos: int = 6
+    vehicles: int = 40
+    pedestrians: int = 40
+    interval_s: float = 0.8
+    seed: int = 1
+    points: bool = False
+
+
+def collect(drive: Drive, folder: Path, report: Callable[[int], None] = lambda kept: None) -> int:
+    """Drive and write labelled samples into `folder`; returns how many it holds.
+
+    What is there already counts, so that an interrupted collection goes on (with another run of the same town). Raises
+    the world's refusals, OSError for a disk that does not take a sample.
+    """
+    store = ExperienceStore(folder, CAPACITY_BYTES)
+    kept = len(store)
+    names = [f"ego_{number}" for number in range(drive.egos)]
+    config = WorldConfig(
+        town=drive.town,
+        egos={name: EgoConfig(drive.weather, ROUTE_M) for name in names},
+        vehicles=drive.vehicles,
+        pedestrians=drive.pedestrians,
+        dt=STEP_S,
+    )
+    with World(config) as world:
+        # The sensors are there, but they look only when a sample is kept.
+        world.config = replace(config, image=False, scan=False)
+        run = 0
+        while kept < drive.samples:
+            observations = world.reset(drive.seed + 1000 * kept + run)
+            run += 1
+            experts = {name: Expert(seen.route.line) for name, seen in observations.items()}
+            due = WARM_UP_S
+            while kept < drive.samples and _goes_on(observations):
+                controls = {name: _control(experts[name], seen, config) for name, seen in observations.items()}
+                observations = world.step(controls)
+                if world.stamp < due:
+                    continue
+                due += drive.interval_s
+                for name, seen in observations.items():
+                    if seen.completion < 1 and not seen.truth.collided:
+                        fault = store.add(_sample(world, name, seen, drive))
+                        if fault is not None:
+                            raise OSError(f"{folder}: {fault}")
+                        kept += 1
+                report(kept)
+    return kept
+
+
+def _goes_on(observations: dict[str, Observation]) -> bool:
+    running = [seen for seen in observations.values() if seen.completion < 1 and not seen.truth.collided]
+    return 2 * len(running) > len(observations) and next(iter(observations.values())).stamp < 60.0
+
+
+def _control(expert: Expert, seen: Observation, config: WorldConfig) -> Control:
+    decision = expert.decide(seen.ego, seen.truth.users, seen.truth.stop_line)
+    return Control(decision.steering, *pedals(decision.acceleration, seen.ego.speed, config.vehicle))
+
+
+def _sample(world: World, name: str, seen: Observation, drive: Drive) -> Sample:
+    ego = world.egos[name]
+    return Sample(
+        image=ego.image(),
+        camera=seen.camera,
+        points=ego.scan() if drive.points else None,
+        base_from_lidar=seen.base_from_lidar,
+        labels=world.labels(name),
+        ego=seen.ego,
+        stamp=seen.stamp,
+        source=f"{drive.town.kind}_{drive.town.seed}/{name}",
+        domain=drive.weather,
+    )

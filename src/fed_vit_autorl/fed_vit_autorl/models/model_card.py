@@ -1,0 +1,44 @@
+"""The model card of a trained perception model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+CARD = """# Perception model
+
+A vision transformer ({model.embed_dim} wide, {model.depth} blocks, {model.img_size[0]}×{model.img_size[1]} pixels, \
+stem "{model.stem}") with heads for objects (vehicle, pedestrian, cyclist), free space, the ego lane's corridor, the \
+drivable surface and semantic classes.
+
+**Trained** from random weights in the embedded world only, for {training.steps} steps of {training.batch_size} images:
+\
+{samples} images of {towns} generated towns (weather: {weathers}). No real picture, no pre-trained weight. The semantic
+\ head has seen no label: it is there to be trained on real drives.
+
+**Made by** `{command}`
+
+**Figures** on towns it never saw (COCO average precision, intersection over union):
+
+{table}
+
+**Use** it to start a fleet's learning from. It knows only what the embedded world draws; it has not been shown to see \
+anything on a real road, and in weathers it was not trained on it is visibly worse.
+"""
+COLUMNS = {"mAP50": "map50", "mAP50-95": "map", "free space": "free_space_iou", "lane": "lane_iou"}
+
+
+def model_card(settings: Any, figures: Mapping[str, Mapping[str, float]], command: str) -> str:
+    """Markdown from the training's settings and the figures per held-out domain."""
+    rows = ["| conditions | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for domain, found in figures.items():
+        rows.append(f"| {domain} | " + " | ".join(f"{found[name]:.3f}" for name in COLUMNS.values()) + " |")
+    return CARD.format(
+        model=settings.model,
+        training=settings.training,
+        samples=sum(drive.samples for drive in settings.drives),
+        towns=len({drive.town.seed for drive in settings.drives}),
+        weathers=", ".join(sorted({drive.weather for drive in settings.drives})),
+        command=command,
+        table="\n".join(rows),
+    )

@@ -1,0 +1,156 @@
+"""The training loop that pre-training, a vehicle's local training and central fine-tuning share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fed_vit_autorl.data.augmentation import Augmenter
+from fed_vit_autorl.data.store import Key, SampleFolder
+
+from .batches import Augmentation, Batches
+from .losses import perception_loss
+from .packaging import build
+from .perception import ViTPerception
+
+CHECKPOINT_EVERY = 200
+MAX_GRADIENT_NORM = 5.0
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """AdamW with linear warm-up over a share of the steps and cosine decay to zero."""
+
+    steps: int = 300
+    batch_size: int = 8
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    seed: int = 0
+    workers: int = 0
+
+
+@dataclass
+class Progress:
+    """What a training tells while it runs: called after every step with the parts of the loss."""
+
+    report: Callable[[int, dict[str, float]], None] = lambda step, parts: None
+    after_backward: Sequence[Callable[[nn.Module], None]] = field(default_factory=tuple)
+
+
+def fit(
+    model: ViTPerception,
+    batches: Batches,
+    options: TrainingOptions,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> dict[str, float]:
+    """Train `model` in place; returns the mean parts of the loss over the last tenth of the steps.
+
+    With a `checkpoint` file the training goes on from it when it exists, exactly as if it had not stopped, and saves
+    to it every 200 steps and at the end. Raises FloatingPointError when the loss is no longer finite.
+    """
+    progress = progress or Progress()
+    device = next(model.parameters()).device
+    optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), options.learning_rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _factor(step, options))
+    first = _restore(checkpoint, model, optimizer, schedule) if checkpoint and checkpoint.exists() else 0
+    loader = torch.utils.data.DataLoader(
+        batches, None, sampler=range(first, options.steps), num_workers=options.workers,
+        prefetch_factor=4 if options.workers else None,
+    )  # fmt: skip
+    tail: list[dict[str, float]] = []
+    model.train()
+    for step, batch in enumerate(loader, first):
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
+            raw = model.raw(batch.image.to(device))
+        raw = {name: tensor.float() for name, tensor in raw.items()}
+        losses = perception_loss(raw, batch.targets.to(device), model.img_size)
+        loss = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is not finite at step {step}; a lower learning rate may help")
+        optimizer.zero_grad()
+        loss.backward()
+        for correct in progress.after_backward:
+            correct(model)
+        nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+        optimizer.step()
+        schedule.step()
+        parts = {name: part.item() for name, part in losses.items()}
+        progress.report(step, parts)
+        if step >= 0.9 * options.steps - 1:
+            tail.append(parts)
+        if checkpoint and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == options.steps):
+            _save(checkpoint, step + 1, model, optimizer, schedule)
+    model.eval()
+    return {name: float(np.mean([parts[name] for parts in tail])) for name in tail[0]} if tail else {}
+
+
+def fit_folder(
+    architecture: Mapping,
+    weights: Mapping[str, np.ndarray],
+    samples: SampleFolder,
+    keys: Sequence[Key],
+    options: TrainingOptions,
+    *,
+    trainable: Callable[[str], bool] = lambda name: True,
+    augment: Augmentation | None = None,
+    progress: Progress | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Fine-tune a release's perception on labelled samples: (trained minus base by tensor name, loss parts).
+
+    architecture and weights are those of the release. Only tensors that `trainable` names are trained and returned.
+    Raises ValueError when none of the samples can be read.
+    """
+    model = build(architecture, weights)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trainable(name))
+    if augment is None:
+        augment = Augmenter({"flip": 0.5, "crop": 0.3, "light": 0.3})
+    batches = Batches(
+        lambda index: samples.get(keys[index]), len(keys), model.img_size, options.batch_size, augment, options.seed
+    )
+    parts = fit(model, batches, options, progress)
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return {name: parameter.detach().numpy() - weights[name] for name, parameter in trained.items()}, parts
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there: a GPU, or a CPU with AMX or AVX-512 instructions for it."""
+    if device.type != "cpu":
+        return True
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim > 1]
+    rest = [parameter for parameter in trained if parameter.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def _factor(step: int, options: TrainingOptions) -> float:
+    warm = max(1, round(options.warmup * options.steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, options.steps - warm)))
+
+
+def _save(path: Path, step: int, *parts: nn.Module | torch.optim.Optimizer) -> None:
+    temporary = path.with_suffix(".tmp")
+    torch.save({"step": step, "states": [part.state_dict() for part in parts]}, temporary)
+    temporary.replace(path)
+
+
+def _restore(path: Path, *parts: nn.Module | torch.optim.Optimizer) -> int:
+    saved = torch.load(path, weights_only=True)
+    for part, state in zip(parts, saved["states"], strict=True):
+        part.load_state_dict(state)
+    return saved["step"]
