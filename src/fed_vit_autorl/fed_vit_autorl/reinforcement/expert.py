@@ -21,7 +21,8 @@ from fed_vit_autorl.simulation.vehicle import VehicleParameters
 PATH_POINTS = 20
 PATH_SPACING_M = 2.0
 HORIZON_M = 60.0
-FORECAST_S = np.arange(0.5, 5.01, 0.5)
+TIMES_S = np.arange(0.0, 5.01, 0.5)
+SLACK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -95,26 +96,53 @@ class Expert:
         return light.red or (light.yellow and speed**2 / (2.0 * max(light.distance, 0.1)) <= 3.0)
 
     def _traffic(self, ego: EgoState, s: float, users: Mapping[str, RoadUser]) -> dict[str, float]:
+        """What the lead, people on the path and whoever is going to cross it allow, in m/s²."""
         limits: dict[str, float] = {}
-        front = s + self.footprint.front
         rates = self._turn_rates(ego.stamp, users)
         x, y, _ = ego.position
-        for name, user in users.items():
-            if np.hypot(user.x - x, user.y - y) > HORIZON_M + 20.0:
-                continue
-            along, lateral, reach = self._corridor(np.zeros(1), user, rates[name], s)
-            inside = (np.abs(lateral) < reach) & (along > s)
-            if inside.any():
-                gap = float(along[inside].min()) - front - 0.5 * user.width
-                toward = user.speed * np.cos(user.yaw - float(self.route.heading(float(along[inside].min()))))
-                name = "lead" if user.class_id == VEHICLE else "person"
-                limits[name] = min(limits.get(name, np.inf), follow(ego.speed, gap, float(toward), self.style))
-            elif user.speed > 0.3:
-                conflict = self._conflict(ego.speed, s, user, rates[name])
-                if conflict is not None:
-                    stop = stop_at(ego.speed, conflict - front - self.style.standstill_gap, self.style)
-                    limits["crossing"] = min(limits.get("crossing", np.inf), stop)
+        near = {name: user for name, user in users.items() if _may_matter(user, x, y)}
+        if not near:
+            return limits
+        circles = [_circles(user, rates[name]) for name, user in near.items()]
+        flat = np.concatenate([points.reshape(-1, 2) for points in circles])
+        along, lateral = self.route.project_points(flat, s, s + HORIZON_M)
+        start = 0
+        for user, points in zip(near.values(), circles, strict=True):
+            shape, end = points.shape[:2], start + points.shape[0] * points.shape[1]
+            limit = self._user_limit(
+                ego.speed, s, user, along[start:end].reshape(shape), lateral[start:end].reshape(shape)
+            )
+            start = end
+            if limit is not None:
+                cause, acceleration = limit
+                limits[cause] = min(limits.get(cause, np.inf), acceleration)
         return limits
+
+    def _user_limit(
+        self, speed: float, s: float, user: RoadUser, along: np.ndarray, lateral: np.ndarray
+    ) -> tuple[str, float] | None:
+        """(cause, acceleration) for a user whose circles lie at `along`, `lateral` (T, C) now and as forecast."""
+        margin = 0.3 if user.class_id == VEHICLE else 0.8
+        reach = 0.5 * (self.footprint.width + user.width) + margin
+        front = s + self.footprint.front
+        now = (np.abs(lateral[0]) < reach) & (along[0] > s)
+        if now.any():
+            place = float(along[0][now].min())
+            toward = float(user.speed * np.cos(user.yaw - float(self.route.heading(place))))
+            cause = "lead" if user.class_id == VEHICLE else "person"
+            return cause, follow(speed, place - front - 0.5 * user.width, toward, self.style)
+        inside = (np.abs(lateral) < reach) & (along > front) & (along < s + HORIZON_M - 1.0)
+        if user.speed <= 0.3 or not inside.any():
+            return None
+        when, where, radius = TIMES_S[inside.any(axis=1)], along[inside], 0.5 * user.width
+        enter = self._arrival(speed, float(where.min()) - radius - front)
+        leave = self._arrival(speed, float(where.max()) + radius - s + self.footprint.rear)
+        # Whoever is still on the path when the forecast ends may stay there.
+        stays = 2.0 if when[-1] == TIMES_S[-1] else 0.0
+        if leave < when[0] - SLACK_S or enter > when[-1] + SLACK_S + stays:
+            return None
+        stop = float(where.min()) - radius - front - self.style.standstill_gap
+        return "crossing", stop_at(speed, stop, self.style)
 
     def _turn_rates(self, stamp: float, users: Mapping[str, RoadUser]) -> dict[str, float]:
         """rad/s from each user's yaw at the previous call."""
@@ -126,45 +154,6 @@ class Expert:
         self._yaws = {name: (stamp, user.yaw) for name, user in users.items()}
         return rates
 
-    def _corridor(
-        self, times: np.ndarray, user: RoadUser, rate: float, s: float
-    ) -> tuple[np.ndarray, np.ndarray, float]:
-        """(s, lateral), each (T, C), of the circles that cover the user at `times`, and how near is a conflict."""
-        half = np.full_like(times, rate) * times / 2.0
-        distance = user.speed * times * np.sinc(half / np.pi)
-        centre = np.stack(
-            (user.x + distance * np.cos(user.yaw + half), user.y + distance * np.sin(user.yaw + half)), axis=-1
-        )
-        yaw = user.yaw + rate * times
-        half_length = max(user.length - user.width, 0.0) / 2.0
-        count = 1 if half_length == 0.0 else int(np.ceil(half_length / 0.75)) + 1
-        shift = np.linspace(-half_length, half_length, count)
-        direction = np.stack((np.cos(yaw), np.sin(yaw)), axis=-1)
-        circles = centre[:, None, :] + shift[None, :, None] * direction[:, None, :]
-        along, lateral = self.route.project_points(circles.reshape(-1, 2), s, s + HORIZON_M)
-        margin = 0.3 if user.class_id == VEHICLE else 0.8
-        return (
-            along.reshape(len(times), count),
-            lateral.reshape(len(times), count),
-            0.5 * (self.footprint.width + user.width) + margin,
-        )
-
-    def _conflict(self, speed: float, s: float, user: RoadUser, rate: float) -> float | None:
-        """Arc length where the user is forecast to be on the path while the ego is, or None."""
-        along, lateral, reach = self._corridor(FORECAST_S, user, rate, s)
-        inside = (np.abs(lateral) < reach) & (along > s + self.footprint.front) & (along < s + HORIZON_M - 1.0)
-        if not inside.any():
-            return None
-        when = FORECAST_S[inside.any(axis=1)]
-        where = along[inside]
-        radius = 0.5 * user.width
-        enter = self._arrival(speed, float(where.min()) - radius - s - self.footprint.front)
-        leave = self._arrival(speed, float(where.max()) + radius - s + self.footprint.rear)
-        slack = 1.0
-        if leave < when[0] - slack or enter > when[-1] + slack + (2.0 if when[-1] == FORECAST_S[-1] else 0.0):
-            return None
-        return float(where.min()) - radius
-
     def _arrival(self, speed: float, distance: float) -> float:
         """Seconds until the ego has gone `distance` metres when it accelerates gently to at least 4 m/s."""
         if distance <= 0.0:
@@ -174,3 +163,20 @@ class Expert:
         if distance < ramp:
             return float((np.sqrt(speed**2 + 2.0 * a * distance) - speed) / a)
         return float((top - speed) / a + (distance - ramp) / top)
+
+
+def _may_matter(user: RoadUser, x: float, y: float) -> bool:
+    """Whether the user is near enough, or fast enough to come near within the forecast."""
+    return bool(np.hypot(user.x - x, user.y - y) < HORIZON_M + user.speed * 1.5)
+
+
+def _circles(user: RoadUser, rate: float) -> np.ndarray:
+    """Centres (T, C, 2) in `map` of the circles, as wide as the user, that cover it at each of `TIMES_S`."""
+    half = 0.5 * rate * TIMES_S
+    distance = user.speed * TIMES_S * np.sinc(half / np.pi)
+    centre = np.stack((user.x + distance * np.cos(user.yaw + half), user.y + distance * np.sin(user.yaw + half)), -1)
+    yaw = user.yaw + rate * TIMES_S
+    half_length = max(user.length - user.width, 0.0) / 2.0
+    count = 1 if half_length == 0.0 else int(np.ceil(half_length / 0.75)) + 1
+    direction = np.stack((np.cos(yaw), np.sin(yaw)), axis=-1)
+    return centre[:, None] + np.linspace(-half_length, half_length, count)[None, :, None] * direction[:, None]

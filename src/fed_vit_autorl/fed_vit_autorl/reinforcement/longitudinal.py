@@ -51,7 +51,7 @@ def curve_speed(route: Route, s: float, style: DrivingStyle, horizon: float = 60
     """The speed in m/s from which comfortable braking reaches each limit and curve (√(a_lat/|κ|)) ahead."""
     ahead = np.arange(0.0, horizon, 2.0)
     curvature = np.abs(route.curvature(s + ahead))
-    limits = np.array([route.speed_limit(place) for place in s + ahead])
+    limits = route.speed_limit(s + ahead)
     allowed = np.minimum(np.sqrt(style.lateral / np.maximum(curvature, 1e-4)), limits)
     reachable = np.sqrt(allowed**2 + 2.0 * 0.6 * style.deceleration * ahead)
     return float(min(reachable.min(), limits[0]))

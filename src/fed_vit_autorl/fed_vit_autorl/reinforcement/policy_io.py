@@ -118,7 +118,7 @@ class PolicyIO:
         objects, lead = self._objects(tracks, pose, here.s)
         waypoints = self.route.local(pose, here.s, PATH_POINTS, PATH_SPACING_M)
         ahead = here.s + PATH_SPACING_M * np.arange(1, PATH_POINTS + 1)
-        limits = [self.route.speed_limit(place) / 10.0 for place in (here.s, here.s + 20.0)]
+        limits = self.route.speed_limit(here.s + np.array([0.0, 20.0])) / 10.0
         motion = [ego.speed / 10.0, ego.yaw_rate, *limits, here.lateral, 2.0 * here.heading_error]
         lights = self._light(ego.speed, light)
         ending = _stop(ego.speed, self.route.length - here.s)

@@ -160,9 +160,9 @@ class Route:
         product = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1) * np.linalg.norm(after - before, axis=-1)
         return 2.0 * cross / np.maximum(product, 1e-9)
 
-    def speed_limit(self, s: float) -> float:
-        """The limit in m/s in force at arc length `s`: that of the last point passed."""
-        return float(self._limits[max(int(np.searchsorted(self.s, s, side="right")) - 1, 0)])
+    def speed_limit(self, s: np.ndarray) -> np.ndarray:
+        """The limit in m/s in force at arc lengths `s` (…): that of the last point passed."""
+        return self._limits[np.maximum(np.searchsorted(self.s, s, side="right") - 1, 0)]
 
     def local(self, pose: Pose, s: float, count: int, spacing: float) -> np.ndarray:
         """The next `count` points after arc length `s`, `spacing` metres apart, in the pose's own frame: (count, 2)."""

@@ -1,0 +1,161 @@
+"""Who can drive an ego of the embedded world: the expert, the policy on its perception, and either under the shield."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from fed_vit_autorl.edge.perceiver import Perceiver
+from fed_vit_autorl.edge.runtime import ModelRuntime
+from fed_vit_autorl.edge.scene import Ground, object_positions
+from fed_vit_autorl.reinforcement.degrade import DegradedPerception
+from fed_vit_autorl.reinforcement.expert import Decision, Expert
+from fed_vit_autorl.reinforcement.policy_io import (
+    SECTORS,
+    Light,
+    LightState,
+    PolicyIO,
+    PolicyRefused,
+    SceneView,
+)
+from fed_vit_autorl.reinforcement.route import Pose, Route
+from fed_vit_autorl.reinforcement.vehicle import pedals
+from fed_vit_autorl.safety import types as shield_types
+from fed_vit_autorl.safety.shield import SafetyShield
+from fed_vit_autorl.simulation.observation import Observation
+from fed_vit_autorl.simulation.vehicle import Control, VehicleParameters
+
+Perception = Callable[[Observation], SceneView]
+STOPPING_BRAKE = 0.4
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a driver does: the control, the path (20, 2) [m] in `base_link` behind it, the scene it was decided on,
+    and the reason where something other than the driver's own will decided.
+    """
+
+    control: Control
+    path: np.ndarray
+    scene: SceneView | None = None
+    intervention: str = ""
+
+
+class Driver(Protocol):
+    """Drives one ego along one route; made anew for every route."""
+
+    def act(self, observation: Observation) -> Action:
+        """The action for one frame."""
+        ...
+
+
+def route_of(observation: Observation) -> Route:
+    """The observation's route with its speed limits."""
+    return Route(observation.route.points, observation.route.speed_limits)
+
+
+def light_of(observation: Observation) -> Light | None:
+    """The next light, as the policy takes it."""
+    light = observation.light
+    return None if light is None else Light(LightState[light.state.upper()], light.distance)
+
+
+class ExpertDriver:
+    """The privileged expert; `decision` is its last one."""
+
+    def __init__(self, observation: Observation, vehicle: VehicleParameters | None = None):
+        self.vehicle = vehicle or VehicleParameters()
+        self._expert = Expert(route_of(observation), self.vehicle)
+        self.decision: Decision
+
+    def act(self, observation: Observation) -> Action:
+        """See `Driver`."""
+        self.decision = self._expert.decide(observation.ego, observation.truth.users, observation.truth.stop_line)
+        throttle, brake = pedals(self.decision.acceleration, observation.ego.speed, self.vehicle)
+        return Action(Control(self.decision.steering, throttle, brake), self.decision.path)
+
+
+class PolicyDriver:
+    """The policy on a perception; where it has no answer it brakes, as the node does."""
+
+    def __init__(self, observation: Observation, policy: ModelRuntime, perception: Perception):
+        self._io = PolicyIO(route_of(observation), policy.input_shapes["features"][1])
+        self._policy, self._perception = policy, perception
+        self._steering = 0.0
+
+    def act(self, observation: Observation) -> Action:
+        """See `Driver`."""
+        scene = self._perception(observation)
+        try:
+            inputs = self._io.encode(scene, observation.ego, light_of(observation))
+            proposal = self._io.decode(self._policy.run(inputs), observation.ego.speed)
+        except PolicyRefused as refusal:
+            return Action(Control(self._steering, 0.0, STOPPING_BRAKE), np.zeros((0, 2)), scene, str(refusal.reason))
+        self._steering = proposal.control.steering_angle
+        return Action(proposal.control, proposal.path, scene)
+
+
+class ShieldedDriver:
+    """Another driver whose every action goes through the safety shield."""
+
+    def __init__(self, observation: Observation, driver: Driver):
+        self._driver, self._route = driver, route_of(observation)
+        self._shield = SafetyShield(observation.base_from_lidar)
+
+    def act(self, observation: Observation) -> Action:
+        """See `Driver`; `intervention` is the shield's gravest reason."""
+        action, now = self._driver.act(observation), observation.stamp
+        ego, light, wanted = observation.ego, light_of(observation), action.control
+        lights = () if light is None else (shield_types.Light(shield_types.LightState(light.state), light.distance),)
+        orientation = (0.0, 0.0, float(np.sin(ego.yaw / 2)), float(np.cos(ego.yaw / 2)))
+        inputs = shield_types.ShieldInputs(
+            proposal=shield_types.Proposal(now, wanted.steering_angle, wanted.throttle, wanted.brake, action.path),
+            odometry=shield_types.Odometry(now, ego.position, orientation, ego.speed, ego.yaw_rate),
+            scan=shield_types.Scan(now, observation.points),
+            lights=shield_types.Lights(now, lights),
+            route=self._route,
+            scene=None if action.scene is None else shield_types.SceneHint(now, action.scene.positions),
+            collision=observation.truth.collided,
+        )
+        output = self._shield.step(inputs, now)
+        control = Control(output.control.steering_angle, output.control.throttle, output.control.brake)
+        reason = str(output.reasons[0]) if output.reasons else ""
+        return Action(control, action.path, action.scene, action.intervention or reason)
+
+
+class ModelPerception:
+    """The perception model on the observation's image and LiDAR points, as the perception node does it."""
+
+    def __init__(self, perceiver: Perceiver):
+        self._perceiver = perceiver
+        self._ground: Ground | None = None
+
+    def __call__(self, observation: Observation) -> SceneView:
+        seen = self._perceiver(observation.image)
+        if self._ground is None:
+            self._ground = Ground.seen_by(observation.camera, *seen.masks["free_space"].shape)
+        points = None
+        if observation.points is not None:
+            transform = observation.base_from_lidar
+            points = observation.points[:, :3] @ transform[:3, :3].T + transform[:3, 3]
+        positions = object_positions(seen.detections.boxes, observation.camera, points)
+        placed = np.isfinite(positions).all(axis=1)
+        return SceneView(
+            features=seen.features,
+            positions=positions[placed, :2].astype(np.float64),
+            classes=seen.detections.classes[placed],
+            scores=seen.detections.scores[placed],
+            free_distance=self._ground.free_distance(seen.masks["free_space"], SECTORS).astype(np.float64),
+        )
+
+
+class TruthPerception:
+    """`DegradedPerception` of the observation's truth: what a model would make of it, at no cost."""
+
+    def __init__(self, degraded: DegradedPerception):
+        self._degraded = degraded
+
+    def __call__(self, observation: Observation) -> SceneView:
+        ego = observation.ego
+        return self._degraded(Pose(*ego.position[:2], ego.yaw), observation.truth.users.values())
