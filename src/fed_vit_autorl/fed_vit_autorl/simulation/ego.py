@@ -41,8 +41,7 @@ class Ego:
         self._slot = slot
         self._camera = Camera(scene, config.camera, self.weather) if config.image else None
         self._camera_model = config.camera.model
-        self._lidar = Lidar(scene, config.lidar, self.weather)
-        self._data = scene.new_data()
+        self._lidar = Lidar(scene.solids, config.lidar, self.weather, slot)
         self.state = VehicleState()
         self.route: PlannedRoute
 
@@ -76,21 +75,22 @@ class Ego:
     def place(self, poses: NDArray[np.float64]) -> None:
         """Takes over where all road users are; the ego itself is not in its own sensors' way."""
         self._poses = poses
-        self._scene.place(self._data, poses, hidden=self._slot)
+        if self._camera:
+            self._camera.place(poses, hidden=self._slot)
 
     def image(self) -> NDArray[np.uint8]:
         """The camera's picture."""
-        return self._camera.image(self._data, self.pose, self._camera_noise)
+        return self._camera.image(self.pose, self._camera_noise)
 
     def scan(self) -> NDArray[np.float32]:
         """The LiDAR's returns."""
-        return self._lidar.scan(self._data, self.pose, self._lidar_noise)
+        return self._lidar.scan(self.pose, self._poses, self._lidar_noise)
 
     def labels(self) -> Labels:
         """Truth of the current picture."""
         if self._camera is None:
             raise RuntimeError("labels need a camera: set `image` in the world's configuration")
-        geoms = self._camera.segmentation(self._data, self.pose)
+        geoms = self._camera.segmentation(self.pose)
         return labels_of(geoms, self._scene, self._camera_model, self.pose, self._poses, self.route, self._progress)
 
     def observe(

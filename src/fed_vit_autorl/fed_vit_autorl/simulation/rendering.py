@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from ..data.sample import CameraModel, base_from_optical
 from . import textures
-from .scene import CAMERA_ONLY, FAR_BELOW, GLOWING, SENSED, SKY, Scene
+from .scene import GLOWING, SKY, Scene
+from .slots import FAR_BELOW
 from .weather import Weather, through_the_lens
 
 DRAWN_M = 320.0
 """Nothing further away is drawn."""
-UNSEEN = 5
-"""Geom group of what is outside the field of view."""
+DRAWN, UNSEEN = 0, 5
+"""Geom groups of what is in the field of view and what is not."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Camera:
         model = scene.model
         global_ = model.vis.global_
         global_.offwidth, global_.offheight = spec.width, spec.height
+        self._data = mujoco.MjData(model)
         self._paint_sky(seed)
         self._light()  # the context takes the fog over when it is made
         self._renderer = mujoco.Renderer(model, spec.height, spec.width, max_geom=model.ngeom + 50)
@@ -55,7 +57,7 @@ class Camera:
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_FOG] = np.isfinite(weather.fog_end)
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = 0
-        self._option.geomgroup[[SENSED, CAMERA_ONLY]] = 1
+        self._option.geomgroup[DRAWN] = 1
         self._view = mujoco.MjvCamera()
         self._view.type = mujoco.mjtCamera.mjCAMERA_FREE
         self._view.distance = 1.0
@@ -63,15 +65,19 @@ class Camera:
         vertical = 2 * np.arctan(np.tan(spec.horizontal_fov / 2) * spec.height / spec.width)
         self._fovy = float(np.degrees(vertical))
 
-    def image(self, data: mujoco.MjData, pose: tuple[float, float, float], rng: np.random.Generator) -> NDArray:
+    def place(self, poses: NDArray[np.float64], hidden: int) -> None:
+        """Takes over where all road users are; the one in slot `hidden` carries this camera."""
+        self._scene.mocaps.place(self._data, poses, hidden)
+
+    def image(self, pose: tuple[float, float, float], rng: np.random.Generator) -> NDArray[np.uint8]:
         """RGB uint8 (H, W, 3) seen from `base_link` at `pose` (x, y [m], yaw [rad])."""
         self._light()
-        self._aim(data, pose)
+        self._aim(pose)
         return through_the_lens(self._renderer.render(), self.weather, rng)
 
-    def segmentation(self, data: mujoco.MjData, pose: tuple[float, float, float]) -> NDArray[np.int32]:
+    def segmentation(self, pose: tuple[float, float, float]) -> NDArray[np.int32]:
         """Geom ids (H, W) seen from `pose`; -1 where there is only sky."""
-        self._aim(data, pose)
+        self._aim(pose)
         self._renderer.enable_segmentation_rendering()
         try:
             return self._renderer.render()[..., 0].copy()
@@ -82,27 +88,28 @@ class Camera:
         """Frees the graphics context."""
         self._renderer.close()
 
-    def _aim(self, data: mujoco.MjData, pose: tuple[float, float, float]) -> None:
+    def _aim(self, pose: tuple[float, float, float]) -> None:
         x, y, yaw = pose
         c, s = np.cos(yaw), np.sin(yaw)
         # A free camera looks at a point from `distance` away.
         self._view.lookat[:] = x + (self.spec.x + 1.0) * c, y + (self.spec.x + 1.0) * s, self.spec.z
         self._view.azimuth = float(np.degrees(yaw))
-        self._cull(data, pose)
+        self._cull(pose)
         self._scene.model.vis.global_.fovy = self._fovy
-        self._renderer.update_scene(data, self._view, self._option)
+        self._renderer.update_scene(self._data, self._view, self._option)
 
-    def _cull(self, data: mujoco.MjData, pose: tuple[float, float, float]) -> None:
+    def _cull(self, pose: tuple[float, float, float]) -> None:
         """Takes geoms whose bounding sphere is outside the field of view out of the groups that are drawn."""
         model, (x, y, yaw) = self._scene.model, pose
         c, s = np.cos(yaw), np.sin(yaw)
-        dx, dy = data.geom_xpos[:, 0] - x, data.geom_xpos[:, 1] - y
+        where = self._data.geom_xpos
+        dx, dy = where[:, 0] - x, where[:, 1] - y
         forward, left, radius = c * dx + s * dy, c * dy - s * dx, model.geom_rbound
         half = 0.5 * self.spec.horizontal_fov
         outside = np.abs(left) * np.cos(half) - forward * np.sin(half) > radius
         outside |= (forward + radius < 0) | (forward - radius > min(DRAWN_M, self.weather.fog_end))
-        outside |= data.geom_xpos[:, 2] < 0.5 * FAR_BELOW
-        model.geom_group[:] = np.where(outside, UNSEEN, self._scene.group)
+        outside |= where[:, 2] < 0.5 * FAR_BELOW
+        model.geom_group[:] = np.where(outside, UNSEEN, DRAWN)
 
     def _light(self) -> None:
         model, weather = self._scene.model, self.weather

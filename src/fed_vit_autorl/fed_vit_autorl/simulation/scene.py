@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from . import textures
-from .actors import KINDS
 from .ground import KERB_HEIGHT_M, RESOLUTION_M, Ground, Surface
 from .layout import Layout, plan
 from .markings import crossings_and_lines
 from .meshes import Mesh, ball, box, gable, house, merge, quad, tiles, tube
-from .shapes import CLOTHES, FIXED, PAINTS, parts_of
+from .shapes import FIXED, parts_of
 from .signals import LAMP_COLOURS, Head, signal_heads
+from .slots import FAR_BELOW, Mocaps, Slot
+from .solids import Solids
 from .town import Town
 
-SENSED = 0
-"""Geom group that camera and LiDAR see."""
-CAMERA_ONLY = 1
-"""Geom group of details too thin for a LiDAR: paint on the road, lamps, wheels."""
-
-FAR_BELOW = -80.0
 TILE_M = 50.0
 SKY = "sky"
 GLOWING = ("lamp_glass", "part_head", "part_tail", *(f"wall_{name}" for name in textures.WALLS))
 """Materials whose emission follows the weather."""
 
 
-@dataclass(frozen=True)
-class Slot:
-    """A road user's place in the scene: its kind's name and its paint (r, g, b in [0, 1])."""
-
-    kind: str
-    paint: tuple[float, float, float]
-
-
-def slots_for(kinds: list[str], rng: np.random.Generator) -> list[Slot]:
-    """A slot per kind with a colour drawn from the kind's palette."""
-    palettes = {"pedestrian": CLOTHES, "cyclist": CLOTHES}
-    return [Slot(kind, tuple(rng.choice(palettes.get(kind, PAINTS)))) for kind in kinds]
-
-
 class Scene:
     """A compiled model of the town and of `slots` road users.
 
-    `model` is shared; every camera or LiDAR works on a `mujoco.MjData` of its own, so that they may run at once.
+    `model` is for cameras, which change its lights and groups as they draw; `solids` is the simpler one for LiDARs.
     """
 
     def __init__(self, town: Town, slots: list[Slot]):
@@ -68,14 +47,13 @@ class Scene:
         self.model = spec.compile()
         self.model.stat.extent = 300.0
         model = self.model
-        self.body_of_slot = np.array([model.body(f"slot{i}").id for i in range(len(slots))])
-        self.mocap_of_slot = model.body_mocapid[self.body_of_slot]
+        self.mocaps = Mocaps(model, len(slots))
         self.slot_of_geom = np.full(model.ngeom, -1)
-        for slot, body in enumerate(self.body_of_slot):
+        for slot, body in enumerate(self.mocaps.bodies):
             self.slot_of_geom[model.geom_bodyid == body] = slot
         names = [model.geom(i).name.split("#")[0] for i in range(model.ngeom)]
         self.road_geoms = np.flatnonzero(np.isin(names, ("road", "markings")))
-        self.group = model.geom_group.copy()
+        self.solids = Solids(self.layout, self.heads, self.ground, slots)
         self._lamps = [model.geom(f"signal{i}").id for i in range(len(self.heads))]
 
     def show_signals(self, states: list[str]) -> None:
@@ -84,21 +62,6 @@ class Scene:
             offset_z, colour = LAMP_COLOURS[states[head.signal]]
             self.model.geom_pos[geom, 2] = head.z + offset_z
             self.model.geom_rgba[geom, :3] = colour
-
-    def new_data(self) -> mujoco.MjData:
-        """Poses of road users for one sensor."""
-        return mujoco.MjData(self.model)
-
-    def place(self, data: mujoco.MjData, poses: NDArray[np.float64], hidden: int | None = None) -> None:
-        """Moves the road users: `poses` (slots, 4) of x, y, z [m], yaw [rad] in `map`; NaN or `hidden` takes one away."""
-        away = np.isnan(poses[:, 0])
-        if hidden is not None:
-            away[hidden] = True
-        where = np.where(away[:, None], (0.0, 0.0, FAR_BELOW, 0.0), poses)
-        data.mocap_pos[self.mocap_of_slot] = where[:, :3]
-        half = 0.5 * where[:, 3]
-        data.mocap_quat[self.mocap_of_slot] = np.column_stack([np.cos(half), 0 * half, 0 * half, np.sin(half)])
-        mujoco.mj_kinematics(self.model, data)
 
     def _materials(self, spec: mujoco.MjSpec) -> None:
         rng = self._rng
@@ -145,7 +108,7 @@ class Scene:
         _solid(spec, "green", _draped(Mesh(raised, faces[Surface.GREEN]), 6.0), "green")
         _solid(spec, "pavement", _draped(Mesh(raised, faces[Surface.PAVEMENT]), 2.4), "pavement")
         _solid(spec, "kerb", _kerb(points, kerb), "kerb")
-        _solid(spec, "markings", crossings_and_lines(self.town), "paint_white", CAMERA_ONLY)
+        _solid(spec, "markings", crossings_and_lines(self.town), "paint_white")
         for style in textures.WALLS:
             of_style = [b for b in layout.buildings if b.style == style]
             if of_style:
@@ -183,7 +146,7 @@ class Scene:
         _solid(spec, "posts", merge(posts), "steel")
         bulbs = [box(0.6, 0.22, 0.1).moved(1.3, 0, 5.86).moved(p.x, p.y, 0, p.yaw) for p in self.layout.lamps]
         if bulbs:
-            _solid(spec, "bulbs", merge(bulbs), "lamp_glass", CAMERA_ONLY)
+            _solid(spec, "bulbs", merge(bulbs), "lamp_glass")
         if self.heads:
             _solid(spec, "signal_boxes", merge([head.housing() for head in self.heads]), "signal_box")
         for i, head in enumerate(self.heads):
@@ -194,7 +157,6 @@ class Scene:
                 pos=(head.x, head.y, head.z),
                 quat=(np.cos(head.yaw / 2), 0, 0, np.sin(head.yaw / 2)),
                 material="signal_lamp",
-                group=CAMERA_ONLY,
                 contype=0,
                 conaffinity=0,
             )
@@ -211,7 +173,6 @@ class Scene:
                     meshname=f"{slot.kind}_{role}",
                     material=f"part_{role}",
                     rgba=(*(slot.paint if role == "paint" else FIXED[role]), 1.0),
-                    group=CAMERA_ONLY if role in ("tyre", "head", "tail", "metal") else SENSED,
                     contype=0,
                     conaffinity=0,
                 )
@@ -234,7 +195,7 @@ def _mesh(spec: mujoco.MjSpec, name: str, mesh: Mesh) -> None:
         entry.userfacetexcoord = mesh.faces.ravel()
 
 
-def _solid(spec: mujoco.MjSpec, name: str, mesh: Mesh, material: str, group: int = SENSED) -> None:
+def _solid(spec: mujoco.MjSpec, name: str, mesh: Mesh, material: str) -> None:
     """Adds a mesh that never moves, cut into tiles so that a camera need not draw those behind it."""
     for number, tile in enumerate(tiles(mesh, TILE_M)):
         part = f"{name}#{number}"
@@ -244,7 +205,6 @@ def _solid(spec: mujoco.MjSpec, name: str, mesh: Mesh, material: str, group: int
             type=mujoco.mjtGeom.mjGEOM_MESH,
             meshname=part,
             material=material,
-            group=group,
             contype=0,
             conaffinity=0,
         )
@@ -283,8 +243,3 @@ def _kerb(points: NDArray, edges: NDArray) -> Mesh:
 def _fir() -> Mesh:
     return merge([tube(1.6, 2.4, 7, 0.45), tube(1.2, 2.2, 7, 0.35).moved(0, 0, 1.7), tube(0.8, 2.2, 7, 0.02).moved(0, 0, 3.2)])
 
-
-def bounding_box(slot: Slot) -> tuple[float, float, float]:
-    """Length, width, height [m] of the slot's road user."""
-    kind = KINDS[slot.kind]
-    return kind.length, kind.width, kind.height

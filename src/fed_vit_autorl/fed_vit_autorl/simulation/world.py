@@ -14,7 +14,8 @@ from .ego import Ego
 from .events import ego_centre
 from .observation import Observation
 from .routes import PlannedRoute, plan_route
-from .scene import Scene, slots_for
+from .scene import Scene
+from .slots import slots_for
 from .town import build_town
 from .traffic import RoadUserState, Traffic, centres, kinds_of_traffic
 from .vehicle import FULL_BRAKE, Control
