@@ -1,7 +1,6 @@
 """One node's process: started with the arguments that ``launch_ros`` would give it, stopped with all its children."""
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
+from fed_vit_autorl.deployment.processes import dying_with_parent
 from fed_vit_bringup.graph import NodeSpec
 
 # Each signal's patience [s]: a node closes itself on the first one.
@@ -67,9 +67,7 @@ class NodeProcess:
         self.log_path = log_folder / f"{stem}.log"
         parameters_file = log_folder / f"{stem}.yaml"
         parameters_file.write_text(yaml.safe_dump({spec.full_name: {"ros__parameters": dict(spec.parameters)}}))
-        command = [str(executable(spec)), *ros_arguments(spec, parameters_file)]
-        if shutil.which("setpriv"):
-            command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+        command = dying_with_parent([str(executable(spec)), *ros_arguments(spec, parameters_file)])
         with self.log_path.open("ab") as log:
             output = None if spec.screen else log
             self._process = subprocess.Popen(

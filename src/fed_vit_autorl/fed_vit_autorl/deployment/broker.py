@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fed_vit_autorl.deployment.pki import AGGREGATOR, Authority
+from fed_vit_autorl.deployment.processes import dying_with_parent
 from fed_vit_autorl.federated.protocol import Topics, name
 from fed_vit_autorl.federated.wire import CHUNK_BYTES
 
@@ -100,7 +101,7 @@ class Broker:
         """Returns once it listens; raises RuntimeError with its last words if it doesn't."""
         log = open(self.folder / "mosquitto.log", "ab")  # noqa: SIM115 - the child's
         with log:
-            self._process = subprocess.Popen([program(), "-c", str(self.config_path)], stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(dying_with_parent([program(), "-c", str(self.config_path)]), stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             with socket.socket() as probe:

@@ -79,6 +79,10 @@ class Outbox:
         """Updates that aren't settled, oldest first."""
         return self._entries("WHERE state='pending' ORDER BY rowid")
 
+    def all(self) -> list[Entry]:
+        """Every update ever made, oldest first."""
+        return self._entries("ORDER BY rowid")
+
     def of_round(self, run: str, round: int) -> Entry | None:
         """The update made for a round, settled or not: a round is never trained twice."""
         found = self._entries("WHERE run=? AND round=?", run, round)

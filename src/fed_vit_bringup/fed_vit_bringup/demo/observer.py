@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from fed_vit_autorl.evaluation.drawing import draw_scene
+from fed_vit_autorl.data.sample import CameraModel, base_from_optical
+from fed_vit_autorl.evaluation.drawing import draw
 from rclpy.node import Node
 
 from fed_vit_autorl.edge.topics import TOPICS
 from fed_vit_autorl.evaluation.video import VideoWriter
 from fed_vit_bringup.graph import carla_sensors
-from fed_vit_common.conversions import rgb_image, seconds
+from fed_vit_common.conversions import camera_model, rgb_image, seconds
 from fed_vit_common.node import run
+from fed_vit_common.overlay import overlay_of
 from fed_vit_common.qos import PROFILES, message_class
 
 IMAGES_KEPT = 8
 FRAMES_PER_VIDEO_FRAME = 2
 VIDEO_RATE = 10
+BASE_FROM_CAMERA = base_from_optical(1.2, 0.0, 1.5)  # as the embedded world mounts it
 
 
 class ReleaseSeen(msgspec.Struct):
@@ -47,8 +50,12 @@ class VehicleObserver:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._images: deque = deque(maxlen=IMAGES_KEPT)
+        self._vehicle = vehicle
+        self._camera: CameraModel | None = None
+        self._proposal: Any = None
         self._command: Any = None
         self._speed = 0.0
+        self._model = ""
         self._seen = Observed()
         self._video = VideoWriter(folder / "camera.mp4", VIDEO_RATE)
         self._file = (folder / "commands.csv").open("w", newline="")
@@ -57,7 +64,9 @@ class VehicleObserver:
         sensors = carla_sensors(vehicle)
         for topic, callback in (
             ("camera/image", self._on_image),
+            ("camera/camera_info", self._on_camera),
             ("odometry", self._on_odometry),
+            ("policy/proposal", self._on_proposal),
             ("perception/fed_vit", self._on_scene),
             ("control/commands", self._on_command),
             ("model/status", self._on_status),
@@ -69,6 +78,13 @@ class VehicleObserver:
     def _on_image(self, message: Any) -> None:
         self._images.append(message)
 
+    def _on_camera(self, message: Any) -> None:
+        if self._camera is None:
+            self._camera = camera_model(message, BASE_FROM_CAMERA)
+
+    def _on_proposal(self, message: Any) -> None:
+        self._proposal = message
+
     def _on_odometry(self, message: Any) -> None:
         self._speed = message.twist.twist.linear.x
 
@@ -78,8 +94,10 @@ class VehicleObserver:
         if self._seen.frames % FRAMES_PER_VIDEO_FRAME:
             return
         image = next((kept for kept in self._images if kept.header.stamp == scene.header.stamp), None)
-        if image is not None:
-            self._video.add(draw_scene(rgb_image(image), scene, self._command, self._speed))
+        if image is not None and self._camera is not None:
+            title = f"{self._vehicle}  {self._model}"
+            overlay = overlay_of(scene, self._proposal, self._command, self._camera, self._speed, title)
+            self._video.add(draw(rgb_image(image), overlay))
 
     def _on_command(self, command: Any) -> None:
         self._command = command
@@ -91,7 +109,7 @@ class VehicleObserver:
             self._seen.interventions[command.reason] = self._seen.interventions.get(command.reason, 0) + 1
         controls = (command.steering_angle, command.throttle, command.brake)
         values = (f"{value:.4f}" for value in (seconds(command.header.stamp), latency_ms, self._speed, *controls))
-        self._rows.writerow([*values, command.reason, getattr(self, "_model", "")])
+        self._rows.writerow([*values, command.reason, self._model])
 
     def _on_status(self, status: Any) -> None:
         if status.node == "perception":

@@ -1,0 +1,51 @@
+"""Whether every update that a vehicle made was counted once: the vehicles' outboxes against the aggregator's store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fed_vit_autorl.deployment import release
+from fed_vit_autorl.deployment.candidate import models_of
+from fed_vit_autorl.deployment.keys import load_public_keys
+from fed_vit_autorl.federated.model_tensors import trainable
+from fed_vit_autorl.federated.outbox import Outbox
+from fed_vit_autorl.federated.store import Store
+
+
+@dataclass(frozen=True)
+class UpdateAccounts:
+    """Updates that entered a round, that were refused, and that a vehicle made but that never arrived; bytes of each."""
+
+    accepted: int
+    rejected: int
+    lost: int
+    bytes_per_update: float
+
+
+def update_accounts(aggregator: Path, outboxes: Mapping[str, Path], run: str) -> UpdateAccounts:
+    """Compares the books after everything has stopped."""
+    store = Store(aggregator)
+    try:
+        stored = [update for round_ in store.rounds(run) for update in store.updates(run, round_.number)]
+    finally:
+        store.close()
+    counted = {(update.vehicle, update.round) for update in stored}
+    refused = lost = 0
+    for vehicle, folder in outboxes.items():
+        outbox = Outbox(folder)
+        for entry in outbox.all():
+            refused += entry.state == "refused"
+            lost += entry.state != "refused" and (vehicle, entry.manifest.round) not in counted
+    return UpdateAccounts(
+        accepted=len(stored),
+        rejected=refused,
+        lost=lost,
+        bytes_per_update=sum(update.size for update in stored) / len(stored) if stored else 0.0,
+    )
+
+
+def dense_bytes(folder: Path, trusted_keys: Path, patterns: list[str]) -> int:
+    """What an update would weigh as float32, uncompressed [bytes]."""
+    manifest = release.read_manifest(folder, load_public_keys(trusted_keys))
+    weights = {model: release.read_weights(folder, manifest, model) for model in models_of(manifest)}
+    return sum(tensor.nbytes for tensor in trainable(weights, patterns).values())

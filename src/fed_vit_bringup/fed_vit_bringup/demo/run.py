@@ -1,0 +1,221 @@
+"""One run of the demo: cloud up, fleet up, rounds, everything down again, report."""
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fed_vit_autorl.cli.bench import machine
+from fed_vit_autorl.deployment import fleet_config
+from fed_vit_autorl.simulation.town import TownSpec
+from fed_vit_bringup.demo import report, scenes
+from fed_vit_bringup.demo.accounts import dense_bytes, update_accounts
+from fed_vit_bringup.demo.cloud import Cloud
+from fed_vit_bringup.demo.fleet import demo_graph, route_completion, world_record
+from fed_vit_bringup.demo.narrator import Narrator
+from fed_vit_bringup.demo.records import latency_summary, read_commands, read_observed
+from fed_vit_bringup.domain import free_domain
+from fed_vit_bringup.supervisor import Supervisor
+
+STATE_FORMAT = 1
+ASK_S = 1.0
+REFERENCE_TOWN = TownSpec(seed=31)
+REPORT_TOWN = TownSpec(seed=47)
+REFERENCE_SAMPLES = 60  # per domain
+REPORT_SAMPLES = 120
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM: everything is stopped and the state can be resumed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    Attributes:
+        output: folder of report, videos, logs and state.
+        domains: vehicle → the weather it lives in.
+        rounds: rounds of learning.
+        fleet: the fleet's configuration file; ``rounds`` overrides its ``num_rounds``.
+        release: folder of the release that everyone starts with; its keys lie beside it in ``keys``.
+        resume: go on with the state in ``output`` instead of starting afresh.
+        record: also write each vehicle's sensors as a rosbag2.
+        limit_s: give up after this long.
+    """
+
+    output: Path
+    domains: Mapping[str, str]
+    rounds: int
+    fleet: Path
+    release: Path
+    resume: bool = False
+    record: bool = False
+    limit_s: float = 1500.0
+
+    @property
+    def state(self) -> Path:
+        """Folder that a later run can go on with."""
+        return self.output / "state"
+
+    @property
+    def trusted_keys(self) -> Path:
+        """Keys that may have signed the first release."""
+        return self.release.parent / "keys"
+
+
+def run(plan: Plan, narrator: Narrator) -> dict:
+    """Runs the demo and writes its report; returns what ``report.json`` holds.
+
+    Raises:
+        Interrupted: by Ctrl-C or SIGTERM; nothing is left running.
+        CloudError, BringUpError: something did not come up.
+        TimeoutError: the rounds or the routes took longer than the plan allows.
+    """
+    start = time.monotonic()
+    _prepare(plan)
+    domains = sorted(set(plan.domains.values()))
+    with _interruptible() as interrupted:
+        reference = scenes.held_out(
+            plan.state / "reference", REFERENCE_TOWN, domains, REFERENCE_SAMPLES, _collecting(narrator, interrupted)
+        )
+        fleet = fleet_config.load(plan.fleet, {"federation.num_rounds": str(plan.rounds)})
+        cloud = Cloud(plan.state, fleet, list(plan.domains), plan.release, plan.trusted_keys, reference)
+        graph = demo_graph(plan.output, plan.domains, cloud.client_parameters, plan.record)
+        try:
+            narrator.say("starting broker and aggregator")
+            cloud.start()
+            narrator.say("starting world and vehicles", f"the fleet's page is {cloud.page}")
+            with Supervisor(graph, plan.output / "logs", free_domain()) as supervisor:
+                supervisor.start()
+                _drive_and_learn(plan, cloud, supervisor, narrator, interrupted)
+                narrator.say("stopping the vehicles")
+        finally:
+            cloud.stop()
+        narrator.say("measuring what was learned")
+        held_out = scenes.held_out(
+            plan.state / "held_out", REPORT_TOWN, domains, REPORT_SAMPLES, _collecting(narrator, interrupted)
+        )
+    result = _report(plan, fleet, held_out, time.monotonic() - start)
+    narrator.close()
+    return result
+
+
+def _prepare(plan: Plan) -> None:
+    """An empty folder, or the state of an earlier run."""
+    marker = plan.state / "demo.json"
+    description = {"format": STATE_FORMAT, "domains": dict(plan.domains)}
+    if plan.resume:
+        if not marker.exists():
+            raise FileNotFoundError(f"nothing to resume in {plan.output}: run without --resume")
+        if json.loads(marker.read_text()) != description:
+            raise ValueError(f"the state in {plan.output} is of another demo: run without --resume")
+        return
+    if plan.output.exists() and any(plan.output.iterdir()) and not marker.exists():
+        raise FileExistsError(f"{plan.output} holds something else than a demo: choose another folder with --output")
+    shutil.rmtree(plan.output, ignore_errors=True)
+    plan.state.mkdir(parents=True)
+    marker.write_text(json.dumps(description))
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Yields a function that raises Interrupted once Ctrl-C or SIGTERM has come."""
+    asked = []
+    previous = {number: signal.signal(number, lambda *_: asked.append(True)) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def check() -> None:
+        if asked:
+            raise Interrupted
+
+    try:
+        yield check
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _collecting(narrator: Narrator, interrupted: Callable[[], None]) -> Callable[[str, int], None]:
+    def tell(domain: str, kept: int) -> None:
+        interrupted()
+        narrator.say("looking at held-out scenes", f"{domain} {kept}")
+
+    return tell
+
+
+def _drive_and_learn(
+    plan: Plan, cloud: Cloud, supervisor: Supervisor, narrator: Narrator, interrupted: Callable[[], None]
+) -> None:
+    """Until the rounds are over, every vehicle runs the last release and has driven its route."""
+    end, asked = time.monotonic() + plan.limit_s, 0.0
+    while True:
+        interrupted()
+        supervisor.poll()
+        now = time.monotonic()
+        if now - asked < ASK_S:
+            continue
+        asked = now
+        state = cloud.state()
+        latest = max((item["version"] for item in state["releases"]), default=0)
+        done = sum(1 for item in state["rounds"] if item["seconds"] is not None)
+        completion = route_completion(plan.output)
+        current = [v for v in state["vehicles"] if v["release"] == latest]
+        narrator.say("driving and learning", _line(plan, state, done, latest, completion))
+        arrived = len(completion) == len(plan.domains) and min(completion.values()) >= 1.0
+        if done >= plan.rounds and len(current) == len(plan.domains) and arrived:
+            return
+        if now > end:
+            raise TimeoutError(f"not done after {plan.limit_s:.0f} s: {_line(plan, state, done, latest, completion)}")
+
+
+def _line(plan: Plan, state: Mapping, done: int, latest: int, completion: Mapping[str, float]) -> str:
+    vehicles = ", ".join(
+        f"{v['name']} {100 * completion.get(v['name'], 0.0):.0f} % {v['activity']}" for v in state["vehicles"]
+    )
+    return f"round {min(done + 1, plan.rounds)} of {plan.rounds}, release {latest}; {vehicles}"
+
+
+def _report(plan: Plan, fleet: fleet_config.FleetConfig, held_out: Path, seconds: float) -> dict:
+    domains = sorted(set(plan.domains.values()))
+    logs = {vehicle: read_commands(plan.output / vehicle) for vehicle in plan.domains}
+    observed = {vehicle: read_observed(plan.output / vehicle) for vehicle in plan.domains}
+    world = world_record(plan.output)
+    accounts = update_accounts(
+        plan.state / "aggregator",
+        {vehicle: plan.state / "vehicles" / vehicle / "state" for vehicle in plan.domains},
+        fleet.federation.run,
+    )
+    keys = [plan.trusted_keys, plan.state / "vehicles" / next(iter(plan.domains)) / "identity" / "release_keys"]
+    folders = sorted((plan.state / "aggregator" / "releases").glob("[0-9]*"), key=lambda path: int(path.name))
+    releases = [
+        {"version": int(folder.name), "perception": scenes.figures(folder, keys, held_out, domains)} for folder in folders
+    ]
+    first, last = releases[0]["perception"], releases[-1]["perception"]
+    result = {
+        "rounds": plan.rounds,
+        "updates": {"accepted": accounts.accepted, "rejected": accounts.rejected, "lost": accounts.lost},
+        "vehicles": {
+            vehicle: {
+                "releases_activated": len({item.version for item in seen.releases if item.active and not item.reason}),
+                "frames": seen.frames,
+                "frames_dropped_by_swap": max((item.frames_dropped_by_swap for item in seen.releases), default=0),
+                "collisions": world[vehicle]["collisions"],
+                "route_completion": world[vehicle]["route_completion"],
+                "interventions": seen.interventions,
+            }
+            for vehicle, seen in observed.items()
+        },
+        "latency_ms": latency_summary(list(logs.values())),
+        "bytes_per_update": accounts.bytes_per_update,
+        "bytes_dense_float32": dense_bytes(plan.release, plan.trusted_keys, fleet.federation.trainable),
+        "perception": {domain: {"before": first[domain], "after": last[domain]} for domain in domains},
+        "releases": releases,
+        "seconds": seconds,
+        "machine": machine(),
+    }
+    report.write(result, logs, plan.domains, plan.output)
+    return result
