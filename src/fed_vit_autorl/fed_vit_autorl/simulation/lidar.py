@@ -25,7 +25,7 @@ class LidarSpec:
     columns: int = 360
     low: float = -0.35
     high: float = 0.105
-    x: float = 1.2
+    x: float = 1.0
     z: float = 1.9
     noise: float = 0.02
 
