@@ -51,7 +51,7 @@ def test_feedback_survives_to_the_frames_resolution(steering, speed, override, f
 @given(st.binary(max_size=64))
 def test_bytes_without_the_right_checksum_are_refused(data):
     assume(len(data) != 8 or crc8(bytes([FEEDBACK_ID & 0xFF]) + data[:7]) != data[7])
-    with pytest.raises(InputRefused, match="can_length|can_checksum"):
+    with pytest.raises(InputRefused, match=r"can_length|can_checksum"):
         decode_feedback(data, None)
 
 
