@@ -19,6 +19,7 @@ from fed_vit_autorl.deployment import fleet_config
 from fed_vit_autorl.deployment.broker import Broker, free_port
 from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.deployment.pki import Identity
+from fed_vit_autorl.deployment.processes import dying_with_parent
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
@@ -83,7 +84,7 @@ class LocalCloud:
         threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fed_vit_aggregator", str(self._config_path)],
+                dying_with_parent([sys.executable, "-m", "fed_vit_aggregator", str(self._config_path)]),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **threads},

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from fed_vit_autorl.federated.model_tensors import trainable
 from fed_vit_autorl.federated.update import Tensors
 
 NICEST = 19
-_PR_SET_PDEATHSIG = 1
 
 
 def train(folder: Path) -> None:
@@ -89,8 +86,7 @@ def _first_time(make):
 
 
 def main() -> None:
-    """Lowers the priority, ends with its parent, and trains."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Lowers the priority and trains."""
     os.nice(NICEST)
     train(Path(sys.argv[1]))
 

@@ -14,6 +14,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from fed_vit_autorl.deployment.processes import dying_with_parent
+
 from .client import ClientReason, TrainingResult
 from .wire import Task
 
@@ -85,7 +87,7 @@ class TrainerProcess:
         threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
         with open(self._folder / LOG, "wb") as log:
             self._process = subprocess.Popen(
-                [*self._command, str(self._folder)], stdout=log, stderr=log, env={**os.environ, **threads}
+                dying_with_parent([*self._command, str(self._folder)]), stdout=log, stderr=log, env={**os.environ, **threads}
             )
 
     def poll(self, now: float) -> TrainingResult | None:

@@ -98,4 +98,6 @@ def _resized(labels: Labels, size: tuple[int, int]) -> Labels:
 
 
 def _padded(arrays: Sequence[np.ndarray], value: float) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence([torch.from_numpy(array) for array in arrays], True, value)
+    """(B, K, …) with K at least 1, so that a batch without any object is no special case for the losses."""
+    padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(array) for array in arrays], True, value)
+    return padded if padded.shape[1] else padded.new_full((len(arrays), 1, *padded.shape[2:]), value)
