@@ -33,7 +33,13 @@ async def serve(service: AggregatorService) -> None:
     folder, settings = service.settings.folder, service.settings
     hosts = sorted({settings.vehicles.host, settings.operators.host, "localhost", "127.0.0.1"})
     certificate, key = service.keys.authority.issue_server(folder / "keys", "https", hosts)
-    common = {"ssl_certfile": certificate, "ssl_keyfile": key, "log_level": "warning", "lifespan": "off", "timeout_graceful_shutdown": 2}
+    common = {
+        "ssl_certfile": certificate,
+        "ssl_keyfile": key,
+        "log_level": "warning",
+        "lifespan": "off",
+        "timeout_graceful_shutdown": 2,
+    }
     vehicles = uvicorn.Config(
         vehicle_app(service),
         settings.vehicles.host,

@@ -38,6 +38,8 @@ class Keyring:
         return SealingKey.from_bytes(path.read_bytes())
 
     def enrol(self, vehicle: str, folder: Path, shipped: list[Ed25519PublicKey]) -> Identity:
-        """Enrols a vehicle whose folder is on this machine; it trusts the fleet's releases and those signed by `shipped` keys."""
+        """Enrols a vehicle whose folder is on this machine; it trusts the fleet's releases and those signed by
+        `shipped` keys.
+        """
         trusted = {f"shipped{index}": key for index, key in enumerate(shipped)} | {"fleet": self.releases.public_key()}
         return enrol_locally(self.authority, vehicle, folder, self.messages.public_key(), trusted)

@@ -1,4 +1,6 @@
-"""A region's cloud on this machine: broker, aggregator process and enrolled vehicles, for the demo, simulations and tests."""
+"""A region's cloud on this machine: broker, aggregator process and enrolled vehicles, for the demo, simulations and
+tests.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,9 @@ class LocalCloud:
     def __init__(
         self, folder: Path, fleet: Path, initial_release: Path, trusted_keys: Path, reference: Path | None = None
     ) -> None:
-        """`fleet`: the training file. `trusted_keys`: public keys that may have signed `initial_release`, a file or folder of *.pub.
-        `reference`: labelled samples for the drift gate."""
+        """`fleet`: the training file. `trusted_keys`: public keys that may have signed `initial_release`, a file or
+        folder of *.pub. `reference`: labelled samples for the drift gate.
+        """
         self.folder = Path(folder).resolve()
         self.region = fleet_config.load(fleet).federation.region
         self.keys = Keyring(self.folder / "state")
@@ -64,7 +67,9 @@ class LocalCloud:
         return (self.folder / "state" / "keys" / "operator.token").read_text().strip()
 
     def enrol(self, vehicle: str, folder: Path | None = None) -> Identity:
-        """A vehicle's identity folder, `<folder of the cloud>/vehicles/<vehicle>` by default; enrolled already is left as it is."""
+        """A vehicle's identity folder, `<folder of the cloud>/vehicles/<vehicle>` by default; enrolled already is left
+        as it is.
+        """
         target = folder or self.folder / "vehicles" / vehicle
         return self.keys.enrol(vehicle, target, load_public_keys(Path(self.settings.trusted_keys)))
 

@@ -37,7 +37,9 @@ class FleetCollector(Collector):
         yield phases
         if ended:
             last = ended[-1]
-            yield GaugeMetricFamily("fedvit_round_seconds", "Duration of the last ended round", value=last.ended - last.opened)
+            yield GaugeMetricFamily(
+                "fedvit_round_seconds", "Duration of the last ended round", value=last.ended - last.opened
+            )
             if last.phase is not Phase.ABANDONED:
                 share = len(last.participants) / len(last.selected)
                 yield GaugeMetricFamily("fedvit_participation", "Share of the selected that took part", value=share)

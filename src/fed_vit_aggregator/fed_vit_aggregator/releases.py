@@ -1,4 +1,6 @@
-"""The fleet's releases as folders: adopted, made from a round's candidate, rolled back; each is signed, and entered once it is complete."""
+"""The fleet's releases as folders: adopted, made from a round's candidate, rolled back; each is signed, and entered
+once it is complete.
+"""
 
 from __future__ import annotations
 
@@ -86,14 +88,18 @@ class ReleaseFolder:
 
     def publish(self, round: Round, weights: Tensors, metrics: dict[str, float]) -> int:
         with self._lock:
-            known = [r for r in self._store.releases() if (r.kind, r.run, r.round) == ("round", round.run, round.number)]
+            known = [
+                r for r in self._store.releases() if (r.kind, r.run, r.round) == ("round", round.run, round.number)
+            ]
             if known:
                 return known[0].version
             manifest = self._make(round.base, by_model(weights), round.number, metrics)
             return self._enter(manifest, "round", round.base, metrics, round)
 
     def roll_back(self, version: int) -> int:
-        """A new version with the files of an old one: releases only ever move forward. Raises KeyError for an unknown one."""
+        """A new version with the files of an old one: releases only ever move forward. Raises KeyError for an unknown
+        one.
+        """
         with self._lock:
             record = next((record for record in self._store.releases() if record.version == version), None)
             if record is None:
@@ -102,7 +108,7 @@ class ReleaseFolder:
             return self._enter(manifest, "rollback", version, record.metrics)
 
     def _make(self, base: int, weights: Weights, round: int, metrics: dict[str, float]) -> Manifest:
-        """The next version's folder. One that a crash left complete but not entered is made anew: nobody has seen it."""
+        """The next version's folder; one that a crash left behind unentered is made anew: nobody has seen it."""
         version = self.current.version + 1
         shutil.rmtree(self.folder(version), ignore_errors=True)
         return make_candidate(

@@ -33,7 +33,9 @@ RETRY_AFTER_FAULT_S = 5.0
 
 
 class AggregatorService:
-    """`start` and `stop` its threads; the web apps read its parts. Everything that matters is in the store and on disk."""
+    """`start` and `stop` its threads; the web apps read its parts. Everything that matters is in the store and on
+    disk.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigurationRefused, ReleaseRefused or OSError for what it can't start with."""
@@ -99,11 +101,14 @@ class AggregatorService:
 
     def online(self) -> list[str]:
         """Enrolled vehicles that were heard of lately."""
-        earliest = time.time() - OFFLINE_AFTER_S
-        return [v.name for v in self.store.vehicles() if v.online and v.seen >= earliest and self._enrolled(v.name)]
+        earliest = time.monotonic() - OFFLINE_AFTER_S
+        heard = {name for name, at in self.intake.heard.items() if at >= earliest}
+        return [v.name for v in self.store.vehicles() if v.online and v.name in heard and self._enrolled(v.name)]
 
     def roll_back(self, version: int) -> int:
-        """Publishes an old release's files as a new version and ends the round that trains from another; raises KeyError."""
+        """Publishes an old release's files as a new version and ends the round that trains from another; raises
+        KeyError.
+        """
         rolled = self.releases.roll_back(version)
         self.engine.stop_round()
         return rolled

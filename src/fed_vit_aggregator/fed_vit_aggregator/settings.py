@@ -20,10 +20,11 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`state`: the service's durable folder. `fleet`: the fleet's training file. `vehicles`: HTTPS with client certificates, for
-    model files; `operators`: HTTPS for people and Prometheus. `initial_release` is adopted on the first start if one of
-    `trusted_keys` (a file or a folder of *.pub) has signed it. `reference`: a folder of labelled samples that candidates are
-    evaluated on, "" for none; at most `reference_samples` of them."""
+    """`state`: the service's durable folder. `fleet`: the fleet's training file. `vehicles`: HTTPS with client
+    certificates, for model files; `operators`: HTTPS for people and Prometheus. `initial_release` is adopted on the
+    first start if one of `trusted_keys` (a file or a folder of *.pub) has signed it. `reference`: a folder of labelled
+    samples that candidates are evaluated on, "" for none; at most `reference_samples` of them.
+    """
 
     state: str
     fleet: str = "config/fleet.yaml"

@@ -25,7 +25,9 @@ from fed_vit_autorl.privacy.sealing import write_secret
 SESSION = "fleet_session"
 MAX_BODY_BYTES = 32 * 1024
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }

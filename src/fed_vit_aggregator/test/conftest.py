@@ -1,19 +1,17 @@
-"""A toy fleet of real parts: mosquitto with TLS, the aggregator process, clients with a training process of their own."""
+"""A toy fleet of real parts: mosquitto with TLS, the aggregator process, clients with training processes."""
 
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-import safetensors.numpy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fed_vit_aggregator.local import LocalCloud
 
-from fed_vit_autorl.deployment import release
+from fed_vit_aggregator.local import LocalCloud
 from fed_vit_autorl.deployment.keys import save_public_key
 from fed_vit_autorl.federated.client_service import ClientService, ClientSettings
+from fed_vit_autorl.federated.client_training import TrainerProcess
+from fed_vit_autorl.federated.virtual import write_linear_release
 
 WIDTH = 300
 
@@ -32,33 +30,9 @@ write_result(folder, delta, samples=32, metrics={"loss": 0.5})
 """
 
 FLEET = """
-federation: {region: test, run: toy, num_rounds: 2, vehicles_per_round: 2, min_vehicles: 2, deadline_s: 120.0, gather_s: 0.0}
+federation: {region: test, run: toy, num_rounds: 2, vehicles_per_round: 2, deadline_s: 120.0, gather_s: 0.0}
 communication: {compression_ratio: 0.1}
 """
-
-
-def toy_release(folder: Path, key: Ed25519PrivateKey) -> None:
-    """y = x W + b, WIDTH × WIDTH."""
-    weights = {"weight": np.eye(WIDTH, dtype=np.float32), "bias": np.zeros(WIDTH, np.float32)}
-    initializers = []
-    for name, array in weights.items():
-        tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=array.shape)
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value="linear.safetensors")
-        initializers.append(tensor)
-    make_io = onnx.helper.make_tensor_value_info
-    nodes = [onnx.helper.make_node("MatMul", ["x", "weight"], ["p"]), onnx.helper.make_node("Add", ["p", "bias"], ["y"])]
-    shapes = [make_io("x", 1, (1, WIDTH))], [make_io("y", 1, (1, WIDTH))]
-    graph = onnx.helper.make_graph(nodes, "linear", *shapes, initializers)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    golden = {"x": np.ones((1, WIDTH), np.float32)}, {"y": np.ones((1, WIDTH), np.float32)}
-    files = {
-        "linear.onnx": model.SerializeToString(),
-        "linear.safetensors": safetensors.numpy.save(weights),
-        release.GOLDEN: release.pack_golden({"linear": golden}),
-        release.CARD: b"# A toy\n",
-    }
-    release.write_release(folder, files, key, version=1, architecture={"linear": {"width": WIDTH}})
 
 
 class ToyFleet:
@@ -68,7 +42,7 @@ class ToyFleet:
         key = Ed25519PrivateKey.generate()
         (folder / "keys").mkdir(parents=True)
         save_public_key(key.public_key(), folder / "keys" / "shipped.pub")
-        toy_release(folder / "base", key)
+        write_linear_release(folder / "base", key, WIDTH)
         (folder / "fleet.yaml").write_text(fleet)
         (folder / "trainer.py").write_text(TRAINER)
         self.folder = folder
@@ -82,15 +56,14 @@ class ToyFleet:
             broker_port=self.cloud.broker.port,
             identity=self.cloud.enrol(vehicle).folder,
             state=self.folder / "state" / vehicle,
-            experience=self.folder,
             initial_release=self.folder / "base",
-            trainer=[sys.executable, str(self.folder / "trainer.py")],
         )
 
     def start_client(self, vehicle: str) -> ClientService:
-        client = self.clients[vehicle] = ClientService(
-            self.settings(vehicle), lambda folder, manifest, active: {}
-        )
+        settings = self.settings(vehicle)
+        command = [sys.executable, str(self.folder / "trainer.py")]
+        trainer = TrainerProcess(command, vehicle, settings.job, self.folder, settings.identity / "release_keys")
+        client = self.clients[vehicle] = ClientService(settings, trainer)
         client.start()
         return client
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fed_vit_autorl.deployment.fleet_config import from_mapping, FleetConfig
+from fed_vit_autorl.deployment.fleet_config import FleetConfig, from_mapping
 from fed_vit_autorl.federated.client import ClientCore
 from fed_vit_autorl.federated.intake import Intake
 from fed_vit_autorl.federated.outbox import Outbox
-from fed_vit_autorl.federated.protocol import Topics
 from fed_vit_autorl.federated.rounds import RoundEngine
 from fed_vit_autorl.federated.store import Phase, Store
 from fed_vit_autorl.federated.virtual import VirtualKeeper, VirtualReleases, VirtualTrainer
@@ -35,6 +35,9 @@ class Fleet:
             (folder / name).mkdir(parents=True)
             self.start_client(name)
         (folder / "aggregator").mkdir()
+        (folder / "base").mkdir()
+        zeros = {name.partition("/")[2]: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
+        safetensors.numpy.save_file(zeros, folder / "base" / "perception.safetensors")
         self.start_aggregator()
 
     def start_client(self, name: str) -> None:
@@ -46,8 +49,8 @@ class Fleet:
             self.keys[name],
             [self.signing.public_key()],
             Outbox(self.folder / name),
-            VirtualKeeper(self.folder, 1),
-            VirtualTrainer(name, SHAPES),
+            VirtualKeeper(self.folder / "base", 1),
+            VirtualTrainer(name),
             chunk_bytes=256,
         )
 
@@ -55,7 +58,11 @@ class Fleet:
         self.store = Store(self.folder / "aggregator")
         self.releases = VirtualReleases(self.store, SHAPES)
         self.engine = RoundEngine(
-            self.config, self.store, self.releases, lambda: list(self.keys), lambda *args: self.intake.open_update(*args)
+            self.config,
+            self.store,
+            self.releases,
+            lambda: list(self.keys),
+            lambda *args: self.intake.open_update(*args),
         )
         self.intake = Intake(
             "home", "main", self.store, lambda name: self.keys[name].public_key(), self.sealing, self.engine.pipeline

@@ -41,8 +41,9 @@ class _Waiting:
 
 
 class ExperienceCollector:
-    """Takes one sample per `period_s` while the vehicle moves, one per 5 s while it stands; waits until the track that it then
-    drove is known. `skipped` counts what was left out."""
+    """Takes one sample per `period_s` while the vehicle moves, one per 5 s while it stands; waits until the track that
+    it then drove is known. `skipped` counts what was left out.
+    """
 
     def __init__(self, source: str, domain: str, period_s: float, base_from_lidar: np.ndarray) -> None:
         self.skipped: Counter[str] = Counter()
@@ -123,7 +124,9 @@ class ExperienceCollector:
 
 
 class Labeller:
-    """Labels and stores samples on a thread of its own, so that no callback waits for it; when it is behind, samples are dropped."""
+    """Labels and stores samples on a thread of its own, so that no callback waits for it; when it is behind, samples
+    are dropped.
+    """
 
     def __init__(self, store: ExperienceStore) -> None:
         self.store = store

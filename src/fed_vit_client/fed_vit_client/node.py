@@ -16,6 +16,7 @@ from fed_vit_autorl.data.sample import CameraModel, base_from_optical
 from fed_vit_autorl.data.store import ExperienceStore
 from fed_vit_autorl.deployment.pki import Identity
 from fed_vit_autorl.federated.client_service import ClientService, ClientSettings
+from fed_vit_autorl.federated.client_training import TrainerProcess
 from fed_vit_client.experience import ExperienceCollector, Labeller, Skipped
 from fed_vit_client.shadow import ShadowTest
 from fed_vit_common.conversions import camera_model, ego_state, points, rgb_image, seconds
@@ -84,12 +85,12 @@ class ClientNode(VehicleNode):
             broker_port=parameters.broker_port,
             identity=identity.folder,
             state=state,
-            experience=experience,
             initial_release=Path(parameters.release).resolve(),
-            trainer=(sys.executable, "-m", "fed_vit_client.trainer"),
         )
+        command = (sys.executable, "-m", "fed_vit_client.trainer")
+        trainer = TrainerProcess(command, vehicle, settings.job, experience, identity.release_keys_path)
         shadow = ShadowTest(experience, identity.release_keys(), parameters.shadow_gate)
-        self._service = ClientService(settings, shadow)
+        self._service = ClientService(settings, trainer, shadow)
         self._releases = self.publish_on("model/active")
         self.listen("camera/camera_info", self._on_camera)
         self.listen("lidar/points", self._on_cloud)

@@ -29,7 +29,9 @@ class ShadowTest:
     max_samples: int = 40
 
     def __call__(self, folder: Path, manifest: Manifest, active: Path | None) -> dict[str, float]:
-        """Figures of the release, `before.<figure>` of the active one; {} with too little experience. Raises ReleaseRefused."""
+        """Figures of the release, `before.<figure>` of the active one; {} with too little experience. Raises
+        ReleaseRefused.
+        """
         samples = SampleFolder(self.experience)
         _, held_out = samples.split()
         keys = held_out[-self.max_samples :]

@@ -1,4 +1,6 @@
-"""`python -m fed_vit_client.trainer FOLDER`: one training, at the lowest priority, on one thread; job and result are files."""
+"""`python -m fed_vit_client.trainer FOLDER`: one training, at the lowest priority, on one thread; job and result are
+files.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def train(folder: Path) -> None:
     weights = {model: release.read_weights(base, manifest, model) for model in models_of(manifest)}
     flat = trainable(weights, job.trainable)
     delta = {name: np.zeros_like(tensor) for name, tensor in flat.items()}
-    trained, metrics = _train_perception(job, manifest.architecture["perception"], weights["perception"], samples, keys, flat)
+    trained, metrics = _train_perception(
+        job, manifest.architecture["perception"], weights["perception"], samples, keys, flat
+    )
     delta |= trained
     write_result(folder, delta, len(keys), metrics)
 

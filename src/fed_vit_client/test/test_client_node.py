@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import rclpy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fed_vit_client.node import ClientNode
 from fed_vit_msgs.msg import ControlCommand, ModelRelease
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
@@ -18,6 +17,7 @@ from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.broker import free_port
 from fed_vit_autorl.deployment.pki import Authority, enrol_locally
 from fed_vit_autorl.edge.topics import TOPICS
+from fed_vit_client.node import ClientNode
 from fed_vit_common.conversions import stamp_of
 from fed_vit_common.qos import PROFILES
 
@@ -32,7 +32,9 @@ class World:
 
     def __init__(self, folder):
         manifest = release.write_release(folder / "base", {"a": b"1"}, KEY, version=4, architecture={})
-        enrol_locally(Authority(folder / "pki"), "v1", folder / "identity", KEY.public_key(), {"fleet": KEY.public_key()})
+        enrol_locally(
+            Authority(folder / "pki"), "v1", folder / "identity", KEY.public_key(), {"fleet": KEY.public_key()}
+        )
         self.digest = manifest.digest
         self.state = folder / "state"
         self.context = rclpy.Context()
@@ -84,7 +86,9 @@ class World:
         info = CameraInfo(width=WIDTH, height=HEIGHT, k=[focal, 0.0, WIDTH / 2, 0.0, focal, HEIGHT / 2, 0.0, 0.0, 1.0])
         image = Image(width=WIDTH, height=HEIGHT, encoding="rgb8", step=3 * WIDTH)
         image.data = np.full(HEIGHT * WIDTH * 3, 90, np.uint8).tobytes()
-        fields = [PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, name in enumerate("xyz")]
+        fields = [
+            PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, name in enumerate("xyz")
+        ]
         ground = np.mgrid[2:30, -8:9].reshape(2, -1).T
         cloud = np.column_stack([ground, np.full(len(ground), -1.9)]).astype(np.float32)
         scan = PointCloud2(width=len(cloud), height=1, fields=fields, point_step=12, data=cloud.tobytes())

@@ -48,7 +48,15 @@ def experience(folder, count: int) -> None:
 def train(base, tmp_path, patterns: list[str]):
     folder = tmp_path / "job"
     folder.mkdir()
-    training = {"lr": 1e-3, "seed": 0, "epochs": 1, "batch_size": 4, "max_samples": 16, "min_samples": 8, "timeout_s": 60.0}
+    training = {
+        "lr": 1e-3,
+        "seed": 0,
+        "epochs": 1,
+        "batch_size": 4,
+        "max_samples": 16,
+        "min_samples": 8,
+        "timeout_s": 60.0,
+    }
     job = Job("v1", "run", 1, str(base), str(tmp_path / "keys"), str(tmp_path / "experience"), patterns, training, {})
     (folder / JOB).write_bytes(msgspec.json.encode(job))
     subprocess.run([sys.executable, "-m", "fed_vit_client.trainer", str(folder)], check=True, timeout=120)

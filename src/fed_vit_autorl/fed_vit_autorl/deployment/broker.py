@@ -21,7 +21,9 @@ START_TIMEOUT_S = 15.0
 
 
 def access_list(region: str) -> str:
-    """ACL: the certificate's name is the user; a vehicle writes below its own topic only and reads its own downlink and the model pointer."""
+    """ACL: the certificate's name is the user; a vehicle writes below its own topic only and reads its own downlink
+    and the model pointer.
+    """
     own = Topics(region, "%u")
     return "\n".join(
         (
@@ -37,7 +39,9 @@ def access_list(region: str) -> str:
     )
 
 
-def configuration(folder: Path, region: str, host: str, port: int, ca: Path, crl: Path, certificate: Path, key: Path) -> str:
+def configuration(
+    folder: Path, region: str, host: str, port: int, ca: Path, crl: Path, certificate: Path, key: Path
+) -> str:
     """mosquitto.conf. Queues are long because credits, not the broker, bound what is under way."""
     return "\n".join(
         (
@@ -81,10 +85,19 @@ class Broker:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = self.port or free_port(self.host)
         self._process: subprocess.Popen | None = None
-        certificate, key = self.authority.issue_server(self.folder, "broker", sorted({self.host, "localhost", "127.0.0.1"}))
+        certificate, key = self.authority.issue_server(
+            self.folder, "broker", sorted({self.host, "localhost", "127.0.0.1"})
+        )
         authority = self.authority.folder.resolve()
         text = configuration(
-            self.folder, name(self.region), self.host, self.port, authority / "ca.crt", authority / "crl.pem", certificate, key
+            self.folder,
+            name(self.region),
+            self.host,
+            self.port,
+            authority / "ca.crt",
+            authority / "crl.pem",
+            certificate,
+            key,
         )
         if os.geteuid() == 0:
             text += "user root\n"  # else it becomes `mosquitto`, who can't read the keys here
@@ -101,7 +114,12 @@ class Broker:
         """Returns once it listens; raises RuntimeError with its last words if it doesn't."""
         log = open(self.folder / "mosquitto.log", "ab")  # noqa: SIM115 - the child's
         with log:
-            self._process = subprocess.Popen(dying_with_parent([program(), "-c", str(self.config_path)]), stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                dying_with_parent([program(), "-c", str(self.config_path)]),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             with socket.socket() as probe:
@@ -139,7 +157,9 @@ class Broker:
 
 
 def program() -> str:
-    """Path of mosquitto, which Debian puts where a user's PATH doesn't look; raises FileNotFoundError that says what to do."""
+    """Path of mosquitto, which Debian puts where a user's PATH doesn't look; raises FileNotFoundError that says what
+    to do.
+    """
     found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if found is None:
         raise FileNotFoundError("mosquitto isn't installed: apt-get install mosquitto")

@@ -27,10 +27,11 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Federation(Section):
-    """Rounds. One begins when `vehicles_per_round` are online, or `min_vehicles` have been for `gather_s`; it ends when all
-    selected have sent, or `deadline_s` after its start if `min_vehicles` have. `aggregation` names a strategy, with options
-    if need be; `trainable` are patterns of tensor names (`perception/*`); `drift_gate` is the share of its mAP50 that a
-    candidate may lose."""
+    """Rounds. One begins when `vehicles_per_round` are online, or `min_vehicles` have been for `gather_s`; it ends
+    when all selected have sent, or `deadline_s` after its start if `min_vehicles` have. `aggregation` names a
+    strategy, with options if need be; `trainable` are patterns of tensor names (`perception/*`); `drift_gate` is the
+    share of its mAP50 that a candidate may lose.
+    """
 
     run: Name = "main"
     region: Name = "home"
@@ -58,7 +59,9 @@ class Privacy(Section):
 
 
 class Communication(Section):
-    """How an update is made small. `stages` names the pipeline in full and replaces `compression` and `quantization_bits`."""
+    """How an update is made small. `stages` names the pipeline in full and replaces `compression` and
+    `quantization_bits`.
+    """
 
     compression: Literal["none", "top_k", "random_k"] = "top_k"
     compression_ratio: Share = 0.01
@@ -137,12 +140,16 @@ T = TypeVar("T")
 
 
 def load(path: Path, overrides: Mapping[str, str] | None = None) -> FleetConfig:
-    """The configuration in a YAML file, with `{"federation.num_rounds": "3"}` laid over it. Raises `ConfigurationRefused`."""
+    """The configuration in a YAML file, with `{"federation.num_rounds": "3"}` laid over it. Raises
+    `ConfigurationRefused`.
+    """
     return load_yaml(path, FleetConfig, overrides)
 
 
 def load_yaml(path: Path, kind: type[T], overrides: Mapping[str, str] | None = None) -> T:
-    """A YAML file as an instance of the msgspec struct `kind`; raises `ConfigurationRefused` that names the key and what to write."""
+    """A YAML file as an instance of the msgspec struct `kind`; raises `ConfigurationRefused` that names the key and
+    what to write.
+    """
     text = Path(path).read_bytes()[: MAX_FILE_BYTES + 1]
     if len(text) > MAX_FILE_BYTES:
         raise ConfigurationRefused(ConfigurationReason.BAD_VALUE, f"{path} is larger than {MAX_FILE_BYTES} bytes")
@@ -168,7 +175,9 @@ def _check_keys(content: Any, kind: Any, source: str, where: str) -> None:
     if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
         return
     if not isinstance(content, Mapping):
-        raise ConfigurationRefused(ConfigurationReason.BAD_VALUE, f"{source}: {where.rstrip('.') or 'the file'} must hold 'key: value' lines")
+        raise ConfigurationRefused(
+            ConfigurationReason.BAD_VALUE, f"{source}: {where.rstrip('.') or 'the file'} must hold 'key: value' lines"
+        )
     hints = get_type_hints(kind, include_extras=False)
     for key, value in content.items():
         if key not in kind.__struct_fields__:

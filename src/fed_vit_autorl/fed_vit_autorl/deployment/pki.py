@@ -1,7 +1,9 @@
-"""A local certificate authority for tests, the demo and small fleets; a large one brings its own CA and keeps the same file names.
+"""A local certificate authority for tests, the demo and small fleets; a large one brings its own CA and keeps the same
+file names.
 
-A vehicle is enrolled by a *claim* (a one-time secret bound to its name, handed over at the workshop) and a signing request: its private key is
-made on the vehicle and never leaves it. Its one Ed25519 key proves it to the broker and to HTTPS (mutual TLS) and signs its manifests.
+A vehicle is enrolled by a *claim* (a one-time secret bound to its name, handed over at the workshop) and a signing
+request: its private key is made on the vehicle and never leaves it. Its one Ed25519 key proves it to the broker and to
+HTTPS (mutual TLS) and signs its manifests.
 """
 
 from __future__ import annotations
@@ -72,14 +74,24 @@ class Authority:
         if not self.crl_path.exists():
             self._write_crl([])
 
-    def issue_server(self, folder: Path, name: str, hosts: Sequence[str] = ("localhost", "127.0.0.1")) -> tuple[Path, Path]:
-        """Certificate and key (ECDSA P-256: browsers take no Ed25519) for a server reached as `hosts`; paths `<folder>/<name>.crt|.key`."""
+    def issue_server(
+        self, folder: Path, name: str, hosts: Sequence[str] = ("localhost", "127.0.0.1")
+    ) -> tuple[Path, Path]:
+        """Certificate and key (ECDSA P-256: browsers take no Ed25519) for a server reached as `hosts`; paths
+        `<folder>/<name>.crt|.key`.
+        """
         certificate, key = Path(folder) / f"{name}.crt", Path(folder) / f"{name}.key"
         if not certificate.exists():
             private = ec.generate_private_key(ec.SECP256R1())
             write_secret(key, _pem(private))
             names = [_host(host) for host in hosts]
-            self._issue(certificate, name, private.public_key(), ExtendedKeyUsageOID.SERVER_AUTH, x509.SubjectAlternativeName(names))
+            self._issue(
+                certificate,
+                name,
+                private.public_key(),
+                ExtendedKeyUsageOID.SERVER_AUTH,
+                x509.SubjectAlternativeName(names),
+            )
         return certificate, key
 
     def issue_client(self, folder: Path, name: str) -> tuple[Path, Path]:
@@ -100,7 +112,9 @@ class Authority:
         return token
 
     def enrol(self, vehicle: str, token: str, request: bytes) -> bytes:
-        """Certificate (PEM) for a signing request (PEM, Ed25519, self-signed); the claim is used up. Raises `EnrolmentRefused`."""
+        """Certificate (PEM) for a signing request (PEM, Ed25519, self-signed); the claim is used up. Raises
+        `EnrolmentRefused`.
+        """
         self._check_name(vehicle)
         key = _request_key(request)
         path = self._claim_path(vehicle)
@@ -200,7 +214,9 @@ class Authority:
 
 @dataclass(frozen=True)
 class Identity:
-    """A vehicle's folder: `vehicle.key`, `vehicle.crt`, and whom it trusts: `ca.crt`, `aggregator.pub`, `release_keys/*.pub`."""
+    """A vehicle's folder: `vehicle.key`, `vehicle.crt`, and whom it trusts: `ca.crt`, `aggregator.pub`,
+    `release_keys/*.pub`.
+    """
 
     folder: Path
 
@@ -245,7 +261,9 @@ class Identity:
     def install(
         self, certificate: bytes, ca: bytes, aggregator: Ed25519PublicKey, releases: Mapping[str, Ed25519PublicKey]
     ) -> None:
-        """Completes the enrolment with what the authority answered; `releases` are the keys that may sign releases, by name."""
+        """Completes the enrolment with what the authority answered; `releases` are the keys that may sign releases, by
+        name.
+        """
         _write(self.ca_path, ca)
         save_public_key(aggregator, self.folder / "aggregator.pub")
         self.release_keys_path.mkdir(exist_ok=True)
@@ -261,7 +279,9 @@ def enrol_locally(
     aggregator: Ed25519PublicKey,
     releases: Mapping[str, Ed25519PublicKey],
 ) -> Identity:
-    """Claim, request and certificate in one go, for a vehicle whose folder is on this machine; enrolled already is left alone."""
+    """Claim, request and certificate in one go, for a vehicle whose folder is on this machine; enrolled already is
+    left alone.
+    """
     identity = Identity(Path(folder))
     if not identity.certificate_path.exists():
         certificate = authority.enrol(vehicle, authority.claim(vehicle), identity.request(vehicle))
@@ -292,7 +312,9 @@ def _host(host: str) -> x509.GeneralName:
 
 
 def _pem(key) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _write(path: Path, content: bytes) -> None:

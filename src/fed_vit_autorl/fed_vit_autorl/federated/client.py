@@ -1,7 +1,7 @@
 """A vehicle's part in the federation as a state machine without threads, clock or network: messages in, `step` out.
 
-Nothing is lost: the task and the update made for it are durable before they count, an update leaves the outbox only when the aggregator has
-settled it, and what a refused update held goes back into the error-feedback residual.
+Nothing is lost: the task and the update made for it are durable before they count, an update leaves the outbox only
+when the aggregator has settled it, and what a refused update held goes back into the error-feedback residual.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Trainer(Protocol):
     @property
     def running(self) -> bool: ...
 
-    def start(self, task: Task, release: Path, now: float) -> None:
-        """Begins; the release is the base to train from."""
+    def start(self, task: Task, base: Path, now: float) -> None:
+        """Begins; `base` is the folder of the release to train from."""
 
     def cancel(self) -> None:
         """Ends a training that runs; its result is lost."""
@@ -111,7 +111,9 @@ class ReleaseKeeper(Protocol):
 
 
 class ClientCore:
-    """Feed it with `handle` and `connected`, let it `work`, and while there is a link send what `outgoing` yields; one thread."""
+    """Feed it with `handle` and `connected`, let it `work`, and while there is a link send what `outgoing` yields; one
+    thread.
+    """
 
     def __init__(
         self,
@@ -124,7 +126,9 @@ class ClientCore:
         trainer: Trainer,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
-        """`trusted` sign tasks, answers and pointers; `chunk_bytes` is less than usual where the broker takes smaller messages."""
+        """`trusted` sign tasks, answers and pointers; `chunk_bytes` is less than usual where the broker takes smaller
+        messages.
+        """
         self.topics = Topics(region, vehicle)
         self.outbox = outbox
         self.refusals: Counter[str] = Counter()

@@ -25,11 +25,20 @@ Fetch = Callable[[str, Path, int], None]
 """`fetch(url, path, max_bytes)`: continues `path` where it ends; raises OSError when the way is closed for now."""
 
 ShadowTest = Callable[[Path, Manifest, Path | None], dict[str, float]]
-"""`test(candidate, manifest, active)`: figures on the vehicle's own experience; raises ReleaseRefused to stay on the old one."""
+"""`test(candidate, manifest, active)`: figures on the vehicle's own experience; raises ReleaseRefused to stay on the
+old one.
+"""
+
+
+def untested(candidate: Path, manifest: Manifest, active: Path | None) -> dict[str, float]:
+    """The shadow test of a vehicle that keeps no experience."""
+    return {}
 
 
 class ReleaseShelf:
-    """Releases below `folder`, one per version. A thread fetches and tests what the last pointer named; `active` follows."""
+    """Releases below `folder`, one per version. A thread fetches and tests what the last pointer named; `active`
+    follows.
+    """
 
     def __init__(
         self,
@@ -40,7 +49,9 @@ class ReleaseShelf:
         shadow_test: ShadowTest,
         initial: Path | None = None,
     ) -> None:
-        """`initial` is the release that the vehicle was shipped with; the active one's version is in the outbox's durable state."""
+        """`initial` is the release that the vehicle was shipped with; the active one's version is in the outbox's
+        durable state.
+        """
         self._folder, self._trusted, self._outbox = Path(folder), trusted, outbox
         self._fetch, self._shadow_test, self._initial = fetch, shadow_test, initial
         self._folder.mkdir(parents=True, exist_ok=True)

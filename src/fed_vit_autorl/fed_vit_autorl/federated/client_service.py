@@ -6,15 +6,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fed_vit_autorl.deployment.pki import Identity
 
-from .client import ClientCore
-from .client_releases import ReleaseShelf, ShadowTest
-from .client_training import TrainerProcess
+from .client import ClientCore, Trainer
+from .client_releases import ReleaseShelf, ShadowTest, untested
 from .download import Downloader
 from .outbox import Outbox
 from .transport import BrokerAddress, Link
@@ -28,23 +26,27 @@ RETRY_AFTER_FAULT_S = 5.0
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """`identity`: the folder of the enrolment. `state`: outbox, releases and jobs. `experience`: the samples to train on.
-    `trainer`: command that gets the job's folder as its last argument."""
+    """`identity`: the folder of the enrolment. `state`: outbox, releases and jobs."""
 
     region: str
     broker_host: str
     broker_port: int
     identity: Path
     state: Path
-    experience: Path
     initial_release: Path
-    trainer: Sequence[str]
+
+    @property
+    def job(self) -> Path:
+        """Folder for a training process's files."""
+        return self.state / "job"
 
 
 class ClientService:
-    """`start` and `stop`; everything that matters is in the outbox and on disk. `releases.active` is what the vehicle should run."""
+    """`start` and `stop`; everything that matters is in the outbox and on disk. `releases.active` is what the vehicle
+    should run.
+    """
 
-    def __init__(self, settings: ClientSettings, shadow_test: ShadowTest) -> None:
+    def __init__(self, settings: ClientSettings, trainer: Trainer, shadow_test: ShadowTest = untested) -> None:
         settings.state.mkdir(parents=True, exist_ok=True)
         identity = Identity(settings.identity)
         vehicle = identity.vehicle
@@ -61,9 +63,7 @@ class ClientService:
             shadow_test,
             settings.initial_release,
         )
-        self._trainer = TrainerProcess(
-            settings.trainer, vehicle, settings.state / "job", settings.experience, identity.release_keys_path
-        )
+        self._trainer = trainer
         self.core = ClientCore(
             settings.region,
             vehicle,

@@ -1,4 +1,4 @@
-"""Training in a process of its own, off the driving path: job and result are files, so that either side may be killed."""
+"""Training in a process of its own, off the driving path: job and result are files, either side may be killed."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ DEFAULT_TIMEOUT_S = 900.0
 class Job(msgspec.Struct, frozen=True):
     """What the training process reads: `<folder>/job.json`.
 
-    `release`: folder of the base, `trusted_keys`: folder of the keys that may have signed it. `experience`: folder of samples.
-    `trainable`: patterns of flat tensor names. `training` and `strategy`: the task's settings. It writes `delta.safetensors` (trained minus base by flat name) and then `result.json`.
+    `release`: folder of the base, `trusted_keys`: folder of the keys that may have signed it. `experience`: folder of
+    samples. `trainable`: patterns of flat tensor names. `training` and `strategy`: the task's settings. It writes
+    `delta.safetensors` (trained minus base by flat name) and then `result.json`.
     """
 
     vehicle: str
@@ -67,7 +68,7 @@ class TrainerProcess:
     def running(self) -> bool:
         return self._process is not None
 
-    def start(self, task: Task, release: Path, now: float) -> None:
+    def start(self, task: Task, base: Path, now: float) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         training = task.plan["training"]
@@ -75,7 +76,7 @@ class TrainerProcess:
             vehicle=self._vehicle,
             run=task.run,
             round=task.round,
-            release=str(release),
+            release=str(base),
             trusted_keys=str(self._trusted_keys),
             experience=str(self._experience),
             trainable=task.plan["trainable"],
@@ -87,7 +88,10 @@ class TrainerProcess:
         threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
         with open(self._folder / LOG, "wb") as log:
             self._process = subprocess.Popen(
-                dying_with_parent([*self._command, str(self._folder)]), stdout=log, stderr=log, env={**os.environ, **threads}
+                dying_with_parent([*self._command, str(self._folder)]),
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **threads},
             )
 
     def poll(self, now: float) -> TrainingResult | None:

@@ -1,4 +1,6 @@
-"""The aggregator's side of the uplink: every message from the broker is checked here, and an update is acknowledged only once it is safe."""
+"""The aggregator's side of the uplink: every message from the broker is checked here, and an update is acknowledged
+only once it is safe.
+"""
 
 from __future__ import annotations
 
@@ -81,9 +83,12 @@ class Intake:
         pipeline: Callable[[int], Pipeline],
         limits: Limits = Limits(),
     ) -> None:
-        """`public_key(vehicle)` raises ValueError with a `reason` for a vehicle that isn't known; `pipeline(version)` decodes for a base."""
+        """`public_key(vehicle)` raises ValueError with a `reason` for a vehicle that isn't known; `pipeline(version)`
+        decodes for a base.
+        """
         self._region, self._run, self._store, self._limits = region, run, store, limits
         self._public_key, self._sealing_key, self._pipeline = public_key, sealing_key, pipeline
+        self.heard: dict[str, float] = {}  # vehicle → when it last said how it is, on the steady clock
         self._folder = store.folder / "incoming"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._active: dict[str, Incoming] = {}
@@ -98,7 +103,7 @@ class Intake:
             vehicle, rest = parse(topic, self._region)
             if not self._meters.setdefault(vehicle, _Meter(self._limits.burst)).take(now, self._limits):
                 raise TransportRefused(TransportReason.RATE_LIMITED)
-            answer = self._dispatch(vehicle, rest, payload)
+            answer = self._dispatch(vehicle, rest, payload, now)
         except TransportRefused as refusal:
             self._count(vehicle, refusal)
             return None
@@ -116,9 +121,10 @@ class Intake:
         for path in self._folder.iterdir():
             path.unlink()
 
-    def _dispatch(self, vehicle: str, rest: str, payload: bytes) -> Ack | None:
+    def _dispatch(self, vehicle: str, rest: str, payload: bytes, now: float) -> Ack | None:
         if rest == "status":
             status = decode(payload, Status)
+            self.heard[vehicle] = now
             self._store.seen(VehicleRecord(vehicle, status.online, status.activity, status.release, status.metrics))
             return None
         if rest == "up/chunk":
@@ -136,7 +142,9 @@ class Intake:
             raise TransportRefused(TransportReason(error.reason), vehicle) from error  # type: ignore[attr-defined]
         manifest = decode(payload, Manifest, key)
         if manifest.vehicle != vehicle:
-            raise TransportRefused(TransportReason.FOREIGN_TOPIC, f"a manifest of {manifest.vehicle} on the topic of {vehicle}")
+            raise TransportRefused(
+                TransportReason.FOREIGN_TOPIC, f"a manifest of {manifest.vehicle} on the topic of {vehicle}"
+            )
         if self._store.update_with(vehicle, manifest.digest):
             return Ack(digest=manifest.digest, state=State.ACCEPTED)
         try:
@@ -154,7 +162,9 @@ class Intake:
         if manifest.vehicle not in current.selected:
             raise TransportRefused(TransportReason.NOT_SELECTED)
         if manifest.base_version != current.base:
-            raise TransportRefused(TransportReason.WRONG_BASE, f"made from release {manifest.base_version}, not {current.base}")
+            raise TransportRefused(
+                TransportReason.WRONG_BASE, f"made from release {manifest.base_version}, not {current.base}"
+            )
         if any(update.vehicle == manifest.vehicle for update in self._store.updates(self._run, manifest.round)):
             raise TransportRefused(TransportReason.ALREADY_SUBMITTED, "another update of this round was accepted")
         limit = min(self._limits.update_bytes, self._pipeline(current.base).max_bytes + OVERHEAD_BYTES)
@@ -237,7 +247,9 @@ class Intake:
         update = pipeline.decode(encoded)
         found = update.metadata
         if (found.vehicle, found.round, found.base_version) != (vehicle, round.number, round.base):
-            raise TransportRefused(TransportReason.HEADER_MISMATCH, "the sealed header names another vehicle, round or base")
+            raise TransportRefused(
+                TransportReason.HEADER_MISMATCH, "the sealed header names another vehicle, round or base"
+            )
         return update
 
     def _receiving(self, vehicle: str, incoming: Incoming, reason: str = "") -> Ack:

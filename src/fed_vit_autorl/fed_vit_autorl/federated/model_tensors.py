@@ -1,4 +1,6 @@
-"""A release's weights as one flat set of tensors named `<model>/<tensor>`, of which a fleet trains those that its patterns name."""
+"""A release's weights as one flat set of tensors named `<model>/<tensor>`, of which a fleet trains those that its
+patterns name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a vehicle owes the aggregator, durable: updates until they are settled, and the error-feedback residual in the same transaction."""
+"""What a vehicle owes the aggregator, durable: updates until they are settled, and the error-feedback residual in the
+same transaction.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Entry:
 
 
 class Outbox:
-    """SQLite in WAL mode with full sync, and content-addressed files beside it. Safe to kill at any point; safe between threads."""
+    """SQLite in WAL mode with full sync, and content-addressed files beside it. Safe to kill at any point; safe
+    between threads.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.objects = ObjectFolder(Path(folder) / "objects")
@@ -57,9 +61,11 @@ class Outbox:
     def put(
         self, manifest: Manifest, sealed: bytes, encoded: bytes, recipe: Recipe, residual: Mapping[str, np.ndarray]
     ) -> None:
-        """Takes responsibility for an update: durable on return. The residual becomes the current one in the same transaction.
+        """Takes responsibility for an update: durable on return. The residual becomes the current one in the same
+        transaction.
 
-        Raises sqlite3.IntegrityError when the round has an update already, OSError when the disk is full: then nothing has changed.
+        Raises sqlite3.IntegrityError when the round has an update already, OSError when the disk is full: then nothing
+        has changed.
         """
         digest, plain = self.objects.put(sealed), self.objects.put(encoded)
         kept = self.objects.put(safetensors.numpy.save(dict(residual)))
@@ -151,11 +157,15 @@ class Outbox:
             self.objects.remove(old)
 
     def _set(self, key: str, value: str) -> None:
-        self._db.execute("INSERT INTO state VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value=excluded.value", (key, value))
+        self._db.execute(
+            "INSERT INTO state VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value=excluded.value", (key, value)
+        )
 
     def _entries(self, where: str, *values: object) -> list[Entry]:
         with self._lock:
-            rows = self._db.execute(f"SELECT manifest, recipe, encoded, state, reason FROM updates {where}", values).fetchall()
+            rows = self._db.execute(
+                f"SELECT manifest, recipe, encoded, state, reason FROM updates {where}", values
+            ).fetchall()
         return [
             Entry(msgspec.msgpack.decode(row[0], type=Manifest), msgspec.msgpack.decode(row[1], type=Recipe), *row[2:])
             for row in rows

@@ -15,7 +15,9 @@ _NAME = re.compile(NAME_PATTERN)
 def name(text: str) -> str:
     """`text` if it can stand in a topic, a file name and a certificate; raises ValueError."""
     if not _NAME.match(text):
-        raise ValueError(f"{text!r} is no name: lower-case letters, digits, '-' and '_', at most 63, first a letter or digit")
+        raise ValueError(
+            f"{text!r} is no name: lower-case letters, digits, '-' and '_', at most 63, first a letter or digit"
+        )
     return text
 
 

@@ -1,7 +1,7 @@
 """The rounds of a run as a durable state machine: select, collect, aggregate, evaluate, release.
 
-Each step reads what the step before it made durable, so that a process killed anywhere goes on where it was and ends with the same bits:
-participants are fixed when a round closes and are added in the order of their names.
+Each step reads what the step before it made durable, so that a process killed anywhere goes on where it was and ends
+with the same bits: participants are fixed when a round closes and are added in the order of their names.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class RoundEngine:
         online: Callable[[], Sequence[str]],
         read_update: Callable[[Pipeline, Round, str, str], Update],
     ) -> None:
-        """`online()` names the vehicles that can be asked; `read_update(pipeline, round, vehicle, digest)` opens a stored update."""
+        """`online()` names the vehicles that can be asked; `read_update(pipeline, round, vehicle, digest)` opens a
+        stored update.
+        """
         self.config, self.store, self.releases = config, store, releases
         self._online, self._read_update = online, read_update
         self._federation = config.federation
@@ -213,7 +215,9 @@ class RoundEngine:
     def _strategy(self, current: Round) -> Strategy:
         """The strategy with the state of the last released round."""
         strategy = STRATEGIES.build(self.config.strategy)
-        released = [r for r in self.store.rounds(current.run) if r.phase is Phase.RELEASED and r.number < current.number]
+        released = [
+            r for r in self.store.rounds(current.run) if r.phase is Phase.RELEASED and r.number < current.number
+        ]
         if released and released[-1].state:
             strategy.load_state_dict(safetensors.numpy.load(self.store.objects.read(released[-1].state)))
         return strategy

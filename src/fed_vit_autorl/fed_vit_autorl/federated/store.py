@@ -1,4 +1,6 @@
-"""The aggregator's durable state: SQLite for what is true, content-addressed files for what is large. Safe to kill at any point."""
+"""The aggregator's durable state: SQLite for what is true, content-addressed files for what is large. Safe to kill at
+any point.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Round:
-    """One round. `participants`: (vehicle, digest) in the order of aggregation; `model`, `state`: digests of the candidate and of the strategy."""
+    """One round. `participants`: (vehicle, digest) in the order of aggregation; `model`, `state`: digests of the
+    candidate and of the strategy.
+    """
 
     run: str
     number: int
@@ -112,7 +116,9 @@ class VehicleRecord:
 
 
 class Store:
-    """All of it below one folder; safe between threads. Times are Unix seconds and for people only: no decision reads them."""
+    """All of it below one folder; safe between threads. Times are Unix seconds and for people only: no decision reads
+    them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -155,15 +161,26 @@ class Store:
         return self._rounds("WHERE run=? ORDER BY number DESC LIMIT ?", (run, limit))[::-1]
 
     def close_round(self, round: Round) -> Round:
-        """Fixes who takes part: all updates entered so far, in the order of their vehicles' names. No other gets in afterwards."""
+        """Fixes who takes part: all updates entered so far, in the order of their vehicles' names. No other gets in
+        afterwards.
+        """
         with self._lock:
             participants = [(update.vehicle, update.digest) for update in self.updates(round.run, round.number)]
             return self.advance(round, Phase.CLOSED, participants=participants)
 
     def add_update(self, update: StoredUpdate) -> bool:
-        """Enters an update whose file is stored and synced, durable on return. False if the round isn't open any more or has one of
-        this vehicle already."""
-        values = (update.run, update.round, update.vehicle, update.digest, update.samples, update.size, _json(update.metrics))
+        """Enters an update whose file is stored and synced, durable on return. False if the round isn't open any more
+        or has one of this vehicle already.
+        """
+        values = (
+            update.run,
+            update.round,
+            update.vehicle,
+            update.digest,
+            update.samples,
+            update.size,
+            _json(update.metrics),
+        )
         with self._lock:
             cursor = self._db.execute(
                 "INSERT OR IGNORE INTO updates SELECT ?, ?, ?, ?, ?, ?, ?, ? "
@@ -175,7 +192,8 @@ class Store:
     def updates(self, run: str, round: int) -> list[StoredUpdate]:
         """A round's updates in the order of their vehicles' names."""
         rows = self._read(
-            "SELECT run, round, vehicle, digest, samples, size, metrics, received FROM updates WHERE run=? AND round=? ORDER BY vehicle",
+            "SELECT run, round, vehicle, digest, samples, size, metrics, received FROM updates "
+            "WHERE run=? AND round=? ORDER BY vehicle",
             (run, round),
         )
         return [StoredUpdate(*row[:6], msgspec.json.decode(row[6]), row[7]) for row in rows]
@@ -193,11 +211,14 @@ class Store:
 
     def vehicles(self) -> list[VehicleRecord]:
         rows = self._read("SELECT name, online, activity, release, metrics, seen FROM vehicles ORDER BY name")
-        return [VehicleRecord(row[0], bool(row[1]), row[2], row[3], msgspec.json.decode(row[4]), row[5]) for row in rows]
+        return [
+            VehicleRecord(row[0], bool(row[1]), row[2], row[3], msgspec.json.decode(row[4]), row[5]) for row in rows
+        ]
 
     def count_refusal(self, vehicle: str, reason: str) -> None:
         self._write(
-            "INSERT INTO refusals VALUES(?, ?, 1) ON CONFLICT(vehicle, reason) DO UPDATE SET count=count+1", (vehicle, reason)
+            "INSERT INTO refusals VALUES(?, ?, 1) ON CONFLICT(vehicle, reason) DO UPDATE SET count=count+1",
+            (vehicle, reason),
         )
 
     def refusals(self) -> dict[tuple[str, str], int]:
@@ -230,15 +251,17 @@ class Store:
         return rows[0][0] if rows else default
 
     def set_setting(self, key: str, value: str) -> None:
-        self._write("INSERT INTO settings VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value=excluded.value", (key, value))
+        self._write(
+            "INSERT INTO settings VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value=excluded.value", (key, value)
+        )
 
     def close(self) -> None:
         self._db.close()
 
     def _rounds(self, where: str, values: Sequence[object]) -> list[Round]:
         rows = self._read(
-            "SELECT run, number, phase, base, selected, participants, model, state, metrics, reason, release, opened, ended "
-            f"FROM rounds {where}",
+            "SELECT run, number, phase, base, selected, participants, model, state, metrics, reason, release, opened, "
+            f"ended FROM rounds {where}",
             values,
         )
         return [

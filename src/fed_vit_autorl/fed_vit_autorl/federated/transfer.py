@@ -1,8 +1,9 @@
 """One uplink over a lossy broker: the vehicle's sender and the aggregator's inbox. No network and no clock in here.
 
-QoS is not durability: brokers drop, repeat and forget acknowledged messages. So chunks are numbered, only `credit` of them are under way at a
-time, the aggregator answers with the bitmap of what lies on its disk, and a question (`Fin` with a rising `query`) settles what was lost: a chunk
-sent before a question and missing in its answer is sent again, no other is.
+QoS is not durability: brokers drop, repeat and forget acknowledged messages. So chunks are numbered, only `credit` of
+them are under way at a time, the aggregator answers with the bitmap of what lies on its disk, and a question (`Fin`
+with a rising `query`) settles what was lost: a chunk sent before a question and missing in its answer is sent again,
+no other is.
 """
 
 from __future__ import annotations
@@ -152,7 +153,9 @@ class Incoming:
         start = chunk.index * manifest.chunk_bytes
         expected = min(manifest.chunk_bytes, manifest.size - start)
         if chunk.index >= manifest.chunks or len(chunk.data) != expected:
-            raise TransportRefused(TransportReason.BAD_CHUNK, f"chunk {chunk.index} has {len(chunk.data)} bytes, not {expected}")
+            raise TransportRefused(
+                TransportReason.BAD_CHUNK, f"chunk {chunk.index} has {len(chunk.data)} bytes, not {expected}"
+            )
         if self.got[chunk.index]:
             return
         try:
@@ -164,7 +167,9 @@ class Incoming:
         self.since_ack += 1
 
     def finish(self) -> Path:
-        """The complete file, synced to disk, once its digest is right; raises `TransportRefused` and starts over if it is not."""
+        """The complete file, synced to disk, once its digest is right; raises `TransportRefused` and starts over if it
+        is not.
+        """
         with os.fdopen(os.dup(self._data), "rb") as stream:
             stream.seek(0)
             digest = hashlib.file_digest(stream, "sha256").hexdigest()

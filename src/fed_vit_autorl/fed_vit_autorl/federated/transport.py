@@ -1,4 +1,6 @@
-"""The MQTT 5 link of both ends: a thin shell around paho with TLS, a persistent session and resubscription on every connect."""
+"""The MQTT 5 link of both ends: a thin shell around paho with TLS, a persistent session and resubscription on every
+connect.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ class BrokerAddress:
 
 
 class Link:
-    """Publishes at QoS 1 and hands over what arrives; reconnects by itself. QoS is not durability: reliability is the caller's.
+    """Publishes at QoS 1 and hands over what arrives; reconnects by itself. QoS is not durability: reliability is the
+    caller's.
 
     Callbacks run on paho's thread and must return at once.
     """
@@ -92,7 +95,9 @@ class Link:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _connected(self, client: paho.Client, data: object, flags: object, reason: paho.ReasonCode, properties: object) -> None:
+    def _connected(
+        self, client: paho.Client, data: object, flags: object, reason: paho.ReasonCode, properties: object
+    ) -> None:
         if reason.is_failure:
             logger.warning("broker %s:%d refuses: %s", self._address.host, self._address.port, reason)
             return
@@ -102,7 +107,9 @@ class Link:
         self.connected.set()
         self._on_connection(True)
 
-    def _disconnected(self, client: paho.Client, data: object, flags: object, reason: paho.ReasonCode, properties: object) -> None:
+    def _disconnected(
+        self, client: paho.Client, data: object, flags: object, reason: paho.ReasonCode, properties: object
+    ) -> None:
         self.connected.clear()
         logger.info("connection to the broker ended: %s", reason)
         self._on_connection(False)

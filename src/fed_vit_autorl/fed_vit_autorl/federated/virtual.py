@@ -1,4 +1,4 @@
-"""Vehicles and models without cars and networks: what simulations, chaos runs and tests put through the real protocol."""
+"""Vehicles and models without cars: what simulations, chaos runs and tests put through the real protocol."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fed_vit_autorl.deployment import release
 
 from .client import TrainingResult
+from .model_tensors import trainable
 from .objects import ObjectFolder
 from .store import ReleaseRecord, Round, Store
 from .update import Tensors
@@ -17,29 +21,35 @@ from .wire import Pointer, Task
 
 
 class VirtualTrainer:
-    """Its update is a function of vehicle, round and model alone: noise of norm `step` from a counter-based generator."""
+    """Its update is a function of vehicle, round and the model's layout alone: noise of norm `step` from a
+    counter-based generator.
+    """
 
-    def __init__(self, vehicle: str, shapes: Mapping[str, tuple[int, ...]], samples: int = 32, step: float = 0.1) -> None:
-        self._vehicle, self._shapes, self._samples, self._step = vehicle, dict(shapes), samples, step
-        self._task: Task | None = None
+    def __init__(self, vehicle: str, samples: int = 32, step: float = 0.1) -> None:
+        self._vehicle, self._samples, self._step = vehicle, samples, step
+        self._job: tuple[Task, Path] | None = None
 
     @property
     def running(self) -> bool:
-        return self._task is not None
+        return self._job is not None
 
-    def start(self, task: Task, release: Path, now: float) -> None:
-        self._task = task
+    def start(self, task: Task, base: Path, now: float) -> None:
+        self._job = task, base
 
     def cancel(self) -> None:
-        self._task = None
+        self._job = None
 
     def poll(self, now: float) -> TrainingResult | None:
-        task, self._task = self._task, None
-        if task is None:
+        if self._job is None:
             return None
+        (task, base), self._job = self._job, None
+        weights = {path.stem: safetensors.numpy.load_file(path) for path in base.glob("*.safetensors")}
+        model = trainable(
+            {name: tensors for name, tensors in weights.items() if name != "golden"}, task.plan["trainable"]
+        )
         digest = hashlib.sha256(f"{self._vehicle}/{task.run}/{task.round}".encode()).digest()
         generator = np.random.Generator(np.random.Philox(int.from_bytes(digest[:8], "big")))
-        delta = {name: generator.standard_normal(shape, np.float32) for name, shape in self._shapes.items()}
+        delta = {name: generator.standard_normal(tensor.shape, np.float32) for name, tensor in model.items()}
         norm = np.sqrt(sum(float(np.square(tensor).sum()) for tensor in delta.values()))
         scaled = {name: tensor * np.float32(self._step / norm) for name, tensor in delta.items()}
         return TrainingResult(scaled, self._samples, {"loss": 1.0 / (1 + task.round)})
@@ -100,3 +110,29 @@ class VirtualReleases:
 
     def _put(self, weights: Tensors) -> str:
         return self._objects.put(safetensors.numpy.save(weights))
+
+
+def write_linear_release(folder: Path, key: Ed25519PrivateKey, width: int) -> None:
+    """A signed release of one model, `linear`: y = x W + b with W = 1 (width, width), b = 0."""
+    import onnx
+
+    weights = {"weight": np.eye(width, dtype=np.float32), "bias": np.zeros(width, np.float32)}
+    initializers = []
+    for name, array in weights.items():
+        tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=array.shape)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="linear.safetensors")
+        initializers.append(tensor)
+    helper = onnx.helper
+    nodes = [helper.make_node("MatMul", ["x", "weight"], ["p"]), helper.make_node("Add", ["p", "bias"], ["y"])]
+    ends = [[helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, width))] for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "linear", *ends, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    ones = np.ones((1, width), np.float32)
+    files = {
+        "linear.onnx": model.SerializeToString(),
+        "linear.safetensors": safetensors.numpy.save(weights),
+        release.GOLDEN: release.pack_golden({"linear": ({"x": ones}, {"y": ones})}),
+        release.CARD: b"# A linear model for simulations of the protocol\n",
+    }
+    release.write_release(folder, files, key, version=1, architecture={"linear": {"width": width}})

@@ -1,7 +1,8 @@
 """Messages of the federation on the wire: versioned, bounded, typed, signed where it matters; never executable.
 
-Frame: magic `FV`, version (uint8), kind (uint8), then for a signed kind 64 bytes of Ed25519 signature, then the body in MessagePack.
-A chunk is the exception: its body is a fixed header and raw bytes. An update's own bytes are `federated.update`'s.
+Frame: magic `FV`, version (uint8), kind (uint8), then for a signed kind 64 bytes of Ed25519 signature, then the body
+in MessagePack. A chunk is the exception: its body is a fixed header and raw bytes. An update's own bytes are
+`federated.update`'s.
 """
 
 from __future__ import annotations
@@ -150,7 +151,9 @@ class Pointer(Message):
 
 
 class Status(Message):
-    """Vehicle → aggregator, retained, and its last will. The broker's ACL says whose it is; nothing of value depends on it."""
+    """Vehicle → aggregator, retained, and its last will. The broker's ACL says whose it is; nothing of value depends
+    on it.
+    """
 
     kind, signed = 7, False
     online: bool
@@ -189,7 +192,9 @@ def encode(message: Message, key: Ed25519PrivateKey | None = None) -> bytes:
 
 
 def decode(data: bytes, expected: type[Any_], *keys: Ed25519PublicKey) -> Any_:
-    """The message of type `expected`, its signature made by one of `keys` if it is a signed kind; raises `TransportRefused`."""
+    """The message of type `expected`, its signature made by one of `keys` if it is a signed kind; raises
+    `TransportRefused`.
+    """
     limit = CHUNK_BYTES + _CHUNK.size if expected is Chunk else MAX_MESSAGE_BYTES + sealing.SIGNATURE_BYTES
     if len(data) > limit + _FRAME.size:
         raise TransportRefused(TransportReason.TOO_LARGE, f"{len(data)} bytes, at most {limit}")

@@ -1,8 +1,8 @@
 """Sealing of updates for the aggregator and signing of everything that crosses the broker.
 
-Sealing is HPKE (RFC 9180) in base mode with the hybrid KEM ML-KEM-768 + X25519, HKDF-SHA256 and AES-256-GCM: what a vehicle sends stays closed
-to whoever records it today and owns a quantum computer later. Signatures are Ed25519 over a domain name and the message, so that a signature
-made for one purpose is worthless for another.
+Sealing is HPKE (RFC 9180) in base mode with the hybrid KEM ML-KEM-768 + X25519, HKDF-SHA256 and AES-256-GCM: what a
+vehicle sends stays closed to whoever records it today and owns a quantum computer later. Signatures are Ed25519 over a
+domain name and the message, so that a signature made for one purpose is worthless for another.
 """
 
 import hashlib
@@ -55,7 +55,9 @@ class SealingKey:
     def from_bytes(cls, data: bytes) -> "SealingKey":
         """The key from 64 bytes of ML-KEM seed and 32 bytes of X25519; raises ``SealingRefused``."""
         if len(data) != PRIVATE_BYTES:
-            raise SealingRefused(SealingReason.BAD_KEY, f"a private sealing key has {PRIVATE_BYTES} bytes, this has {len(data)}")
+            raise SealingRefused(
+                SealingReason.BAD_KEY, f"a private sealing key has {PRIVATE_BYTES} bytes, this has {len(data)}"
+            )
         return cls(MLKEM768PrivateKey.from_seed_bytes(data[:64]), X25519PrivateKey.from_private_bytes(data[64:]))
 
     def to_bytes(self) -> bytes:
@@ -75,9 +77,13 @@ class SealingKey:
 
 
 def seal(plaintext: bytes, public: bytes, context: bytes) -> bytes:
-    """``plaintext`` readable only by the owner of ``public`` and only together with ``context``; ``OVERHEAD_BYTES`` longer."""
+    """``plaintext`` readable only by the owner of ``public`` and only together with ``context``; ``OVERHEAD_BYTES``
+    longer.
+    """
     if len(public) != PUBLIC_BYTES:
-        raise SealingRefused(SealingReason.BAD_KEY, f"a public sealing key has {PUBLIC_BYTES} bytes, this has {len(public)}")
+        raise SealingRefused(
+            SealingReason.BAD_KEY, f"a public sealing key has {PUBLIC_BYTES} bytes, this has {len(public)}"
+        )
     try:
         key = MLKEM768X25519PublicKey(
             MLKEM768PublicKey.from_public_bytes(public[:MLKEM_PUBLIC_BYTES]),
