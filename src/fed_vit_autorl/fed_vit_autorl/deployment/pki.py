@@ -272,6 +272,11 @@ class Identity:
         _write(self.certificate_path, certificate)
 
 
+def enrolled(folder: Path) -> bool:
+    """Whether a vehicle's folder holds a finished enrolment."""
+    return Identity(Path(folder)).certificate_path.exists()
+
+
 def enrol_locally(
     authority: Authority,
     vehicle: str,
@@ -283,7 +288,7 @@ def enrol_locally(
     left alone.
     """
     identity = Identity(Path(folder))
-    if not identity.certificate_path.exists():
+    if not enrolled(identity.folder):
         certificate = authority.enrol(vehicle, authority.claim(vehicle), identity.request(vehicle))
         identity.install(certificate, authority.ca_path.read_bytes(), aggregator, releases)
     return identity
