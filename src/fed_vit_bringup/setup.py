@@ -5,7 +5,8 @@ from setuptools import find_packages, setup
 setup(
     name="fed_vit_bringup",
     version="0.1.0",
-    packages=find_packages(include=["fed_vit_bringup"]),
+    packages=find_packages(include=["fed_vit_bringup", "fed_vit_bringup.*"]),
+    package_data={"fed_vit_bringup.demo": ["*.j2"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/fed_vit_bringup"]),
         ("share/fed_vit_bringup", ["package.xml"]),
@@ -15,7 +16,9 @@ setup(
     ],
     zip_safe=False,
     entry_points={
+        "console_scripts": ["observer = fed_vit_bringup.demo.observer:main"],
         "fedvit.commands": [
+            "demo = fed_vit_bringup.demo.command:demo",
             "up = fed_vit_bringup.commands:up",
             "replay = fed_vit_bringup.commands:replay",
         ],

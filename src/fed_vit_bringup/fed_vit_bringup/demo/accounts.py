@@ -14,7 +14,7 @@ from fed_vit_autorl.federated.store import Store
 
 @dataclass(frozen=True)
 class UpdateAccounts:
-    """Updates that entered a round, that were refused, and that a vehicle made but that never arrived; bytes of each."""
+    """Updates that entered a round, that were refused, and that were made but never arrived; mean size of one."""
 
     accepted: int
     rejected: int

@@ -39,7 +39,13 @@ class Cloud:
     """
 
     def __init__(
-        self, folder: Path, fleet: FleetConfig, vehicles: Sequence[str], release: Path, trusted_keys: Path, reference: Path
+        self,
+        folder: Path,
+        fleet: FleetConfig,
+        vehicles: Sequence[str],
+        release: Path,
+        trusted_keys: Path,
+        reference: Path,
     ) -> None:
         self._folder = folder.resolve()
         self._fleet = fleet
@@ -80,12 +86,14 @@ class Cloud:
         }
 
     def start(self) -> None:
-        """Returns once the aggregator is healthy; raises CloudError with the end of its log if it does not get so far."""
+        """Returns once the aggregator is healthy; raises CloudError with the end of its log if that never comes."""
         self._broker.start()
         log_path = self._folder / "aggregator.log"
         command = [sys.executable, "-m", "fed_vit_aggregator", str(self._folder / "aggregator.yaml")]
         with log_path.open("ab") as log:
-            self._aggregator = subprocess.Popen(dying_with_parent(command), stdout=log, stderr=log, start_new_session=True)
+            self._aggregator = subprocess.Popen(
+                dying_with_parent(command), stdout=log, stderr=log, start_new_session=True
+            )
         authority = self._keys.authority.ca_path
         self._http = httpx.Client(base_url=self.page, verify=str(authority), timeout=10.0)
         end = time.monotonic() + START_TIMEOUT_S

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from fed_vit_autorl.data.sample import CameraModel, base_from_optical
-from fed_vit_autorl.evaluation.drawing import draw
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 
+from fed_vit_autorl.data.sample import CameraModel, base_from_optical
 from fed_vit_autorl.edge.topics import TOPICS
+from fed_vit_autorl.evaluation.drawing import draw
 from fed_vit_autorl.evaluation.video import VideoWriter
 from fed_vit_bringup.graph import carla_sensors
 from fed_vit_common.conversions import camera_model, rgb_image, seconds
 from fed_vit_common.node import run
 from fed_vit_common.overlay import overlay_of
 from fed_vit_common.qos import PROFILES, message_class
+from fed_vit_sim.record import Recorder
 
 IMAGES_KEPT = 8
 FRAMES_PER_VIDEO_FRAME = 2
@@ -125,19 +127,29 @@ class VehicleObserver:
 
 
 class Observer(Node):
-    """One node for all of the demo's vehicles; parameters ``vehicles`` and ``output``."""
+    """One node for all of the demo's vehicles; parameters ``vehicles``, ``output``, ``record`` (a bag of each)."""
 
     def __init__(self) -> None:
         super().__init__("observer")
         vehicles = self.declare_parameter("vehicles", ["vehicle_1"]).value
         output = Path(self.declare_parameter("output", "out/demo").value)
         self._observers = [VehicleObserver(self, vehicle, output / vehicle) for vehicle in vehicles]
+        if self.declare_parameter("record", False).value:
+            self._observers += [Recorder(self, output / vehicle / "bag", _recorded(vehicle)) for vehicle in vehicles]
 
     def destroy_node(self) -> None:
         """Completes what the observers write."""
         for observer in self._observers:
             observer.close()
         super().destroy_node()
+
+
+def _recorded(vehicle: str) -> list[tuple[str, type, QoSProfile]]:
+    """The vehicle's inputs and its commands: what a replay needs and what it is compared with."""
+    sensors = carla_sensors(vehicle)
+    topics = [*sensors, "traffic_lights", "route/command", "control/commands"]
+    edges = [(sensors.get(topic, f"/{vehicle}/{topic}"), TOPICS[topic]) for topic in topics]
+    return [(name, message_class(edge.type), PROFILES[edge.qos]) for name, edge in edges]
 
 
 def main() -> None:

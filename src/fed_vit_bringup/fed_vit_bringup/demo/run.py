@@ -126,7 +126,9 @@ def _prepare(plan: Plan) -> None:
 def _interruptible() -> Iterator[Callable[[], None]]:
     """Yields a function that raises Interrupted once Ctrl-C or SIGTERM has come."""
     asked = []
-    previous = {number: signal.signal(number, lambda *_: asked.append(True)) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, lambda *_: asked.append(True)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
 
     def check() -> None:
         if asked:
@@ -192,7 +194,8 @@ def _report(plan: Plan, fleet: fleet_config.FleetConfig, held_out: Path, seconds
     keys = [plan.trusted_keys, plan.state / "vehicles" / next(iter(plan.domains)) / "identity" / "release_keys"]
     folders = sorted((plan.state / "aggregator" / "releases").glob("[0-9]*"), key=lambda path: int(path.name))
     releases = [
-        {"version": int(folder.name), "perception": scenes.figures(folder, keys, held_out, domains)} for folder in folders
+        {"version": int(folder.name), "perception": scenes.figures(folder, keys, held_out, domains)}
+        for folder in folders
     ]
     first, last = releases[0]["perception"], releases[-1]["perception"]
     result = {

@@ -18,11 +18,15 @@ def held_out(
 ) -> Path:
     """Scenes of a town in each domain's weather, ``samples`` of each; what is there already counts."""
     for domain in domains:
-        collect(Drive(town=town, weather=domain, samples=samples), folder / domain, lambda kept, of=domain: report(of, kept))
+        collect(
+            Drive(town=town, weather=domain, samples=samples), folder / domain, lambda kept, of=domain: report(of, kept)
+        )
     return folder
 
 
-def figures(folder: Path, trusted_keys: Sequence[Path], scenes: Path, domains: Sequence[str]) -> dict[str, dict[str, float]]:
+def figures(
+    folder: Path, trusted_keys: Sequence[Path], scenes: Path, domains: Sequence[str]
+) -> dict[str, dict[str, float]]:
     """A release's detection mAP50 and free-space IoU on the scenes of each domain."""
     keys = [key for path in trusted_keys for key in load_public_keys(path)]
     manifest = release.read_manifest(folder, keys)
