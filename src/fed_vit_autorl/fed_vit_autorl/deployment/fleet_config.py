@@ -184,7 +184,8 @@ def _check_keys(content: Any, kind: Any, source: str, where: str) -> None:
             raise ConfigurationRefused(
                 ConfigurationReason.UNKNOWN_OPTION, f"{source}: unknown key {where}{key}; {_suggestion(str(key), kind)}"
             )
-        _check_keys(value, _struct_of(hints[key]), source, f"{where}{key}.")
+        for entry in value if isinstance(value, list) else [value]:
+            _check_keys(entry, _struct_of(hints[key]), source, f"{where}{key}.")
 
 
 def _struct_of(hint: Any) -> Any:
