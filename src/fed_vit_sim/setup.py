@@ -14,6 +14,7 @@ setup(
         "console_scripts": [
             "adapter_node = fed_vit_sim.adapter_node:main",
             "replay_node = fed_vit_sim.replay_node:main",
+            "world_node = fed_vit_sim.world_node:main",
         ]
     },
 )

@@ -69,7 +69,8 @@ class WorldConfig:
             "pedestrians: 0 to 300": 0 <= self.pedestrians <= 300,
             "dt: 0.01 to 0.2 s": math.isfinite(self.dt) and 0.01 <= self.dt <= 0.2,
             "camera: 16 to 4096 pixels a side": all(16 <= n <= 4096 for n in (self.camera.width, self.camera.height)),
-            "lidar: 1 to 128 beams, 8 to 4096 columns": 1 <= self.lidar.beams <= 128 and 8 <= self.lidar.columns <= 4096,
+            "lidar: 1 to 128 beams, 8 to 4096 columns": 1 <= self.lidar.beams <= 128
+            and 8 <= self.lidar.columns <= 4096,
         }
         for rule, kept in checks.items():
             if not kept:
@@ -79,11 +80,6 @@ class WorldConfig:
 def load(path: Path) -> WorldConfig:
     """The configuration in a YAML file; unknown keys and wrong types raise `ConfigRefused`."""
     try:
-        raw = msgspec.yaml.decode(path.read_bytes())
-        return msgspec.convert(raw or {}, _strict(WorldConfig))
+        return msgspec.convert(msgspec.yaml.decode(path.read_bytes()) or {}, WorldConfig)
     except (OSError, msgspec.MsgspecError) as error:
         raise ConfigRefused(ConfigReason.UNREADABLE, f"{path}: {error}") from error
-
-
-def _strict(kind: type) -> type:
-    return kind

@@ -52,15 +52,19 @@ class Ego:
 
     def start(self, route: PlannedRoute, seed: list[int]) -> None:
         """Stands at the start of `route`."""
-        self.route = route
+        self.follow(route)
         self.state = VehicleState(*route.points[0], route.start_yaw)
         self._camera_noise, self._lidar_noise, self._imu_noise = (
             np.random.default_rng([*seed, sensor]) for sensor in range(3)
         )
         self._watch = Watch(self._scene)
-        self._progress = self._furthest = 0.0
         self._control = Control()
         self._collided = False
+
+    def follow(self, route: PlannedRoute) -> None:
+        """Takes up a route at its beginning."""
+        self.route = route
+        self._progress = self._furthest = 0.0
 
     def move(self, control: Control, dt: float) -> None:
         """Drives for `dt` seconds."""
@@ -123,7 +127,9 @@ class Ego:
         lead_gap, lead_speed = self._lead(near)
         truth = Truth(
             users=near,
-            stop_line=None if light is None else StopLine(light.distance, light.state == "red", light.state == "yellow"),
+            stop_line=None
+            if light is None
+            else StopLine(light.distance, light.state == "red", light.state == "yellow"),
             lateral=here.lateral,
             heading_error=here.heading_error,
             lead_gap=lead_gap,
@@ -195,5 +201,3 @@ class Ego:
 def _user(kind: str, state: RoadUserState) -> RoadUser:
     shape = KINDS[kind]
     return RoadUser(state.x, state.y, state.yaw, state.speed, shape.length, shape.width, shape.label)
-
-

@@ -172,9 +172,7 @@ def _collision(
     return Collision(stamp, name, kind, impulse, ego.speed, other.speed, closing, bearing, fault)
 
 
-def _static_collision(
-    stamp: float, ego: VehicleState, outline: NDArray, centre: NDArray, scene: Scene
-) -> Collision:
+def _static_collision(stamp: float, ego: VehicleState, outline: NDArray, centre: NDArray, scene: Scene) -> Collision:
     struck = [corner for corner in outline if _blocked(scene, np.repeat(corner[None], 4, axis=0)).any()]
     towards = (np.mean(struck, axis=0) if struck else outline[0] + outline[3] - centre) - centre
     towards = towards / max(np.linalg.norm(towards), 1e-6)

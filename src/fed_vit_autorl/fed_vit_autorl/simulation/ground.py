@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -95,7 +96,7 @@ class Ground:
 def densify(line: NDArray[np.float64], step_m: float) -> NDArray[np.float64]:
     """The polyline (N, 2) with points at most `step_m` apart, its own points kept."""
     parts = [line[:1]]
-    for a, b in zip(line[:-1], line[1:], strict=True):
+    for a, b in pairwise(line):
         count = max(1, int(np.ceil(np.linalg.norm(b - a) / step_m)))
         parts.append(a + (b - a) * (np.arange(1, count + 1) / count)[:, None])
     return np.concatenate(parts)

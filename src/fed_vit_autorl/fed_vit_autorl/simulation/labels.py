@@ -97,9 +97,7 @@ def _is_clear(o: ObjectTruth) -> bool:
     return o.pixels >= MIN_PIXELS and x1 - x0 >= MIN_SIDE and y1 - y0 >= MIN_SIDE and o.visible >= MIN_VISIBLE
 
 
-def _projected_area(
-    camera: CameraModel, pose: tuple, body: tuple, size: tuple[float, float, float]
-) -> float:
+def _projected_area(camera: CameraModel, pose: tuple, body: tuple, size: tuple[float, float, float]) -> float:
     """Pixels of the box around the projection of a 3D box, as far as it lies in the picture."""
     x, y, yaw = pose
     unit = np.array([(a, b, c) for a in (-0.5, 0.5) for b in (-0.5, 0.5) for c in (0.0, 1.0)]) * size
@@ -121,7 +119,6 @@ def _lane_mask(
 ) -> NDArray[np.uint8]:
     """The corridor of the ego's lane along its route, as wide as the lane, drawn as if nothing stood in the way."""
     mask = np.zeros((camera.height, camera.width), np.uint8)
-    # The picture begins about 2 m before the camera; the corridor starts there.
     s = np.arange(progress, min(progress + LANE_AHEAD_M, route.line.length) + LANE_STEP_M, LANE_STEP_M)
     band = ribbon(route.line.at(s), float(route.at(route.lane_widths, progress)))
     x, y, yaw = pose

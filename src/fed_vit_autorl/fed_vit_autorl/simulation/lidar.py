@@ -65,8 +65,9 @@ class Lidar:
     def scan(
         self, pose: tuple[float, float, float], poses: NDArray[np.float64], rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Returns (N, 4) x, y, z, intensity in the sensor's frame, seen from `base_link` at `pose` (x, y [m], yaw [rad])
-        with all road users at `poses` (slots, 4).
+        """Returns (N, 4) x, y, z, intensity in the sensor's frame.
+
+        It is seen from `base_link` at `pose` (x, y [m], yaw [rad]) with all road users at `poses` (slots, 4).
         """
         x, y, yaw = pose
         origin = np.array([x + self.spec.x * np.cos(yaw), y + self.spec.x * np.sin(yaw), self.spec.z])

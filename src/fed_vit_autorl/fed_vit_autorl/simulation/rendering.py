@@ -114,7 +114,9 @@ class Camera:
     def _light(self) -> None:
         model, weather = self._scene.model, self.weather
         c = np.cos(weather.sun_elevation)
-        towards = np.array([c * np.cos(weather.sun_azimuth), c * np.sin(weather.sun_azimuth), np.sin(weather.sun_elevation)])
+        towards = np.array(
+            [c * np.cos(weather.sun_azimuth), c * np.sin(weather.sun_azimuth), np.sin(weather.sun_elevation)]
+        )
         model.light_dir[0] = -towards
         model.light_diffuse[0] = weather.sun
         model.light_ambient[0] = weather.ambient

@@ -36,7 +36,7 @@ class RoutePlanRefused(ValueError):
 class PlannedRoute:
     """`points` (N, 2) in `map` about 1 m apart along the lanes' centres; for each point `options` (`RoadOption`),
     `speed_limits` [m/s], `lane_widths` [m] and `in_junction`; `stops`: (arc length [m], signal's id) of each stop line
-    in order; `edges`: SUMO's streets.
+    in order; `edges`: SUMO's streets; `last_lane`: SUMO's lane on which it ends.
     """
 
     points: NDArray[np.float64]
@@ -46,7 +46,7 @@ class PlannedRoute:
     in_junction: NDArray[np.bool_]
     stops: tuple[tuple[float, int], ...]
     edges: tuple[str, ...]
-    lane: str
+    last_lane: str
 
     @cached_property
     def line(self) -> Route:
@@ -63,18 +63,25 @@ class PlannedRoute:
         return values[min(max(int(np.searchsorted(self.line.s, s)) - 1, 0), len(values) - 1)]
 
 
-def plan_route(town: Town, length_m: float, rng: np.random.Generator, start: str | None = None) -> PlannedRoute:
+def plan_route(
+    town: Town,
+    length_m: float,
+    rng: np.random.Generator,
+    lane: str | None = None,
+    start: tuple[float, float] | None = None,
+) -> PlannedRoute:
     """A random route of at least `length_m` metres that ends in the middle of a street.
 
-    It starts on lane `start`, or on a random one. Raises `RoutePlanRefused` where the town has none.
+    It begins on `lane` beside the point `start` [m], or in the first half of a random lane. Raises `RoutePlanRefused`
+    where the town has none.
     """
     lanes = sorted(lane for lane, entry in town.lanes.items() if polyline_length(entry.line) > 30)
     for _ in range(60):
-        first = start or str(rng.choice(lanes))
+        first = lane or str(rng.choice(lanes))
         legs = _walk(town, first, length_m, rng)
         if legs:
-            return _assemble(town, first, legs, rng)
-    raise RoutePlanRefused(f"{length_m:.0f} m from {start or 'anywhere'} in {town.spec}")
+            return _assemble(town, first, legs, start, rng)
+    raise RoutePlanRefused(f"{length_m:.0f} m from {lane or 'anywhere'} in {town.spec}")
 
 
 def _walk(town: Town, lane_id: str, length_m: float, rng: np.random.Generator) -> list[Connection]:
@@ -97,51 +104,61 @@ def _walk(town: Town, lane_id: str, length_m: float, rng: np.random.Generator) -
     return legs
 
 
-def _assemble(town: Town, first: str, legs: list[Connection], rng: np.random.Generator) -> PlannedRoute:
-    lines, options, limits, widths, junctions, stop_at = [], [], [], [], [], []
-    total, entered = 0, first
-    for number, leg in enumerate(legs):
-        source = town.lanes[leg.source]
+@dataclass
+class _Piece:
+    """A part of a route with the same option, limit and width all along."""
+
+    line: NDArray[np.float64]
+    option: RoadOption
+    lane: Lane
+    in_junction: bool = False
+    signal: int | None = None
+
+
+def _assemble(
+    town: Town, first: str, legs: list[Connection], start: tuple[float, float] | None, rng: np.random.Generator
+) -> PlannedRoute:
+    pieces, entered = [], first
+    for leg in legs:
+        source, target = town.lanes[leg.source], town.lanes[leg.target]
         street = _change(town.lanes[entered].line, source.line) if entered != leg.source else source.line
-        if number == 0:
-            fine = densify(street, SPACING_M)
-            spare = max(len(fine) - 25, 1)
-            street = fine[int(rng.integers(min(6, spare - 1), max(spare // 2, min(6, spare - 1) + 1))) :]
         street = densify(street, SPACING_M)
-        turn = _turn(street, town.lanes[leg.target].line)
-        for line, option, inside in ((street, RoadOption.FOLLOW, False), turn):
-            count = len(line)
-            lines.append(line)
-            options += [int(option)] * count
-            limits += [source.speed_limit] * count
-            widths += [source.width] * count
-            junctions += [inside] * count
-            total += count
-            if line is street and leg.signal is not None:
-                stop_at.append((total - 1, leg.signal))
+        if not pieces:
+            street = street[_start_index(street, start, rng) :]
+        curve, option = _turn(street, target.line)
+        pieces.append(_Piece(street, RoadOption.FOLLOW, source, signal=leg.signal))
+        pieces.append(_Piece(curve, option, source, in_junction=True))
         entered = leg.target
-    last: Lane = town.lanes[entered]
-    street = densify(last.line, SPACING_M)[1:]
-    goal = int(rng.integers(len(street) // 2, max(len(street) - int(CLEAR_OF_JUNCTION_M), len(street) // 2 + 1)))
-    street = street[: goal + 1]
-    lines.append(street)
-    options += [int(RoadOption.FOLLOW)] * len(street)
-    limits += [last.speed_limit] * len(street)
-    widths += [last.width] * len(street)
-    junctions += [False] * len(street)
-    points = np.concatenate(lines)
+    street = densify(town.lanes[entered].line, SPACING_M)[1:]
+    middle = len(street) // 2
+    goal = int(rng.integers(middle, max(len(street) - int(CLEAR_OF_JUNCTION_M), middle + 1)))
+    pieces.append(_Piece(street[: goal + 1], RoadOption.FOLLOW, town.lanes[entered]))
+    return _joined(pieces, tuple(town.lanes[lane].edge for lane in (first, *(leg.target for leg in legs))), entered)
+
+
+def _joined(pieces: list[_Piece], edges: tuple[str, ...], last_lane: str) -> PlannedRoute:
+    points = np.concatenate([piece.line for piece in pieces])
+    counts = [len(piece.line) for piece in pieces]
     s = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    edges = tuple(town.lanes[lane].edge for lane in (first, *(leg.target for leg in legs)))
+    last = np.cumsum(counts) - 1
     return PlannedRoute(
         points=points,
-        options=np.array(options),
-        speed_limits=np.array(limits),
-        lane_widths=np.array(widths),
-        in_junction=np.array(junctions),
-        stops=tuple((float(s[index]), signal) for index, signal in stop_at),
+        options=np.repeat([int(piece.option) for piece in pieces], counts),
+        speed_limits=np.repeat([piece.lane.speed_limit for piece in pieces], counts),
+        lane_widths=np.repeat([piece.lane.width for piece in pieces], counts),
+        in_junction=np.repeat([piece.in_junction for piece in pieces], counts),
+        stops=tuple((float(s[end]), p.signal) for p, end in zip(pieces, last, strict=True) if p.signal is not None),
         edges=edges,
-        lane=first,
+        last_lane=last_lane,
     )
+
+
+def _start_index(street: NDArray, start: tuple[float, float] | None, rng: np.random.Generator) -> int:
+    """Where a route begins on its first street: beside `start`, or anywhere in the first half."""
+    if start is not None:
+        nearest = int(np.argmin(np.hypot(*(street - start).T)))
+        return min(nearest, len(street) - 3)
+    return int(rng.integers(5, max(len(street) // 2, 6)))
 
 
 def _change(before: NDArray, after: NDArray) -> NDArray[np.float64]:
@@ -157,7 +174,7 @@ def _even(line: NDArray, u: NDArray) -> NDArray[np.float64]:
     return np.column_stack([np.interp(u * s[-1], s, line[:, axis]) for axis in (0, 1)])
 
 
-def _turn(before: NDArray, after: NDArray) -> tuple[NDArray[np.float64], RoadOption, bool]:
+def _turn(before: NDArray, after: NDArray) -> tuple[NDArray[np.float64], RoadOption]:
     """The way across a junction: a cubic Bézier curve with the lanes' directions, close to an arc for a right angle."""
     a, b = before[-1], after[0]
     ta, tb = before[-1] - before[-2], after[1] - after[0]
@@ -167,5 +184,5 @@ def _turn(before: NDArray, after: NDArray) -> tuple[NDArray[np.float64], RoadOpt
     u = np.linspace(0, 1, max(3, int(np.linalg.norm(b - a) / SPACING_M) + 2))[1:, None]
     curve = (1 - u) ** 3 * a + 3 * u * (1 - u) ** 2 * (a + arm * ta) + 3 * u**2 * (1 - u) * (b - arm * tb) + u**3 * b
     if abs(angle) < TURN_RAD:
-        return curve, RoadOption.STRAIGHT, True
-    return curve, RoadOption.LEFT if angle > 0 else RoadOption.RIGHT, True
+        return curve, RoadOption.STRAIGHT
+    return curve, RoadOption.LEFT if angle > 0 else RoadOption.RIGHT

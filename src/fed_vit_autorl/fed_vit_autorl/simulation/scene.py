@@ -241,5 +241,6 @@ def _kerb(points: NDArray, edges: NDArray) -> Mesh:
 
 
 def _fir() -> Mesh:
-    return merge([tube(1.6, 2.4, 7, 0.45), tube(1.2, 2.2, 7, 0.35).moved(0, 0, 1.7), tube(0.8, 2.2, 7, 0.02).moved(0, 0, 3.2)])
-
+    return merge(
+        [tube(1.6, 2.4, 7, 0.45), tube(1.2, 2.2, 7, 0.35).moved(0, 0, 1.7), tube(0.8, 2.2, 7, 0.02).moved(0, 0, 3.2)]
+    )

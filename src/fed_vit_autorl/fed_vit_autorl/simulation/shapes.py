@@ -79,7 +79,9 @@ def _tall(kind: str, a: float, width: float, height: float) -> dict[str, Mesh]:
 
 
 def _running_gear(a: float, width: float, radius: float, axle: float, lamp_z: tuple[float, float]) -> dict[str, Mesh]:
-    wheels = [wheel(radius, 0.24).moved(x, y, radius) for x in (axle, -axle) for y in (width / 2 - 0.1, 0.1 - width / 2)]
+    wheels = [
+        wheel(radius, 0.24).moved(x, y, radius) for x in (axle, -axle) for y in (width / 2 - 0.1, 0.1 - width / 2)
+    ]
     lamp = box(0.08, 0.34, 0.14)
     heads = [lamp.moved(a - 0.03, y, lamp_z[0]) for y in (width / 2 - 0.28, 0.28 - width / 2)]
     tails = [lamp.moved(-a + 0.01, y, lamp_z[1]) for y in (width / 2 - 0.24, 0.24 - width / 2)]

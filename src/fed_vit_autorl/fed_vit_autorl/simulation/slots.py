@@ -37,7 +37,7 @@ class Mocaps:
         self._mocap = model.body_mocapid[self.bodies]
 
     def place(self, data: mujoco.MjData, poses: NDArray[np.float64], hidden: int | None = None) -> None:
-        """Moves the road users: `poses` (slots, 4) of x, y, z [m], yaw [rad] in `map`; NaN or `hidden` takes one away."""
+        """Moves the road users to `poses` (slots, 4) of x, y, z [m], yaw [rad]; NaN or `hidden` takes one away."""
         away = np.isnan(poses[:, 0])
         if hidden is not None:
             away[hidden] = True

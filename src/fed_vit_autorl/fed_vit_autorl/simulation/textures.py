@@ -75,7 +75,7 @@ def sky(zenith: tuple[int, int, int], horizon: tuple[int, int, int], clouds: flo
         if clouds:
             scale = 1.0 / np.maximum(up, 0.08)
             flat = np.stack([x / length * scale, z / length * scale], axis=-1)
-            field = sum(np.sin(flat @ w[:2] + p[0]) / (1 + 0.25 * i) for i, (w, p) in enumerate(zip(waves, phases)))
+            field = sum(np.sin(flat @ waves[i, :2] + phases[i, 0]) / (1 + 0.25 * i) for i in range(len(waves)))
             cover = np.clip((field / 3.2 + clouds - 0.35) * 1.2, 0, 1) * np.clip(up / 0.15, 0, 1) * 0.8
             bright = min(255.0, 1.12 * max(horizon))
             colour = colour * (1 - cover[..., None]) + bright * cover[..., None]

@@ -119,6 +119,11 @@ class Town:
     walking_areas: list[NDArray[np.float64]] = field(repr=False)
 
     @property
+    def name(self) -> str:
+        """Kind, size and seed, as in "grid_4_seed_3"."""
+        return f"{self.spec.kind}_{self.spec.size}_seed_{self.spec.seed}"
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """x0, y0, x1, y1 [m] around all streets."""
         points = np.concatenate([*self.junctions, *(lane.line for lane in self.lanes.values())])
@@ -145,7 +150,7 @@ def build_town(spec: TownSpec, cache: Path | None = None) -> Town:
 
     Raises `TownRefused` where netgenerate fails.
     """
-    folder = cache or Path(os.environ.get("FEDVIT_CACHE", Path.home() / ".cache" / "fedvit")) / "towns"
+    folder = cache or Path(os.environ.get("FEDVIT_CACHE", Path.home() / ".cache" / "fed-vit-autorl")) / "towns"
     digest = hashlib.sha256(repr((sorted(asdict(spec).items()), _options(spec))).encode()).hexdigest()[:16]
     net_file = folder / f"{digest}.net.xml"
     if not net_file.exists():

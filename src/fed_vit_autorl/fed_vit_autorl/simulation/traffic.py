@@ -125,6 +125,10 @@ class Traffic:
                 if name not in present:
                     self._spawn(number)
 
+    def reroute(self, name: str, route: PlannedRoute) -> None:
+        """Tells SUMO the ego's new route, which begins on the street where it is."""
+        libsumo.vehicle.setRoute(name, self._ego_edges(route))
+
     def states(self) -> list[RoadUserState | None]:
         """Every road user by number; None while it is not in the town."""
         driving, walking = set(libsumo.vehicle.getIDList()), set(libsumo.person.getIDList())
@@ -156,6 +160,10 @@ class Traffic:
         """SUMO's id of a road user."""
         return self._names[number]
 
+    def number_of(self, name: str) -> int:
+        """The number of the road user that has, or had, this id of SUMO's."""
+        return int(name.split("_")[1])
+
     def _types(self) -> None:
         for name in (*VEHICLE_KINDS, "ego"):
             kind = EGO_KIND if name == "ego" else KINDS[name]
@@ -170,11 +178,14 @@ class Traffic:
             libsumo.vehicletype.setDecel(name, 4.5)
 
     def _add_ego(self, name: str, route: PlannedRoute) -> None:
-        edges = [*route.edges, *self._random_walk(route.edges[-1], 3)[1:]]
-        libsumo.route.add(f"route_{name}", edges)
+        libsumo.route.add(f"route_{name}", self._ego_edges(route))
         libsumo.vehicle.add(name, f"route_{name}", "ego", departPos="base", departSpeed="0")
         libsumo.vehicle.setSpeedMode(name, 0)
         libsumo.vehicle.setLaneChangeMode(name, 0)
+
+    def _ego_edges(self, route: PlannedRoute) -> list[str]:
+        """Its streets and some more, because SUMO removes what reaches its route's end."""
+        return [*route.edges, *self._random_walk(route.edges[-1], 3)[1:]]
 
     def _spawn(self, number: int) -> None:
         self._generation[number] += 1
@@ -225,9 +236,7 @@ def _vehicle_state(name: str, length: float) -> RoadUserState:
     x, y = libsumo.vehicle.getPosition(name)
     yaw = wrap(math.radians(90.0 - libsumo.vehicle.getAngle(name)))
     back = 0.5 * length
-    return RoadUserState(
-        x - back * math.cos(yaw), y - back * math.sin(yaw), 0.0, yaw, libsumo.vehicle.getSpeed(name)
-    )
+    return RoadUserState(x - back * math.cos(yaw), y - back * math.sin(yaw), 0.0, yaw, libsumo.vehicle.getSpeed(name))
 
 
 def centres(states: list[RoadUserState | None]) -> NDArray[np.float64]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Colour = tuple[float, float, float]
+GRAIN_STARTS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,10 @@ class Weather:
     """One condition. Colours are in [0, 1]; distances in m; angles in rad.
 
     `sun` is the colour of the directional light from `sun_azimuth`, `sun_elevation`; `ambient` lights everything;
-    `headlight` shines from the camera (the car's own lamps); `fog` colours what is between `fog_start` and `fog_end` (infinite: clear air);
-    `lamps` in [0, 1] is how bright lamps and windows glow; `wet` in [0, 1] darkens the road.
-    In the picture: `rain` in [0, 1] draws streaks, blurs and lowers contrast, `noise` is the sensor's standard deviation
-    in grey levels, `exposure` and `tint` scale the channels. In the LiDAR: `lidar_range` in m, `lidar_loss` the share of
+    `headlight` shines from the camera (the car's own lamps); `fog` colours what lies between `fog_start` and `fog_end`
+    (infinite: clear air); `lamps` in [0, 1] is how bright lamps and windows glow; `wet` in [0, 1] darkens the road.
+    In the picture: `rain` in [0, 1] draws streaks, blurs and lowers contrast, `noise` is the sensor's standard
+    deviation in grey levels, `tint` scales the channels. In the LiDAR: `lidar_range` in m, `lidar_loss` the share of
     returns lost, `lidar_clutter` the share of false returns from drops near the sensor. `grip` scales friction.
     """
 
@@ -41,7 +43,6 @@ class Weather:
     wet: float = 0.0
     rain: float = 0.0
     noise: float = 1.5
-    exposure: float = 1.0
     tint: Colour = (1.0, 1.0, 1.0)
     lidar_range: float = 80.0
     lidar_loss: float = 0.005
@@ -174,18 +175,17 @@ def through_the_lens(image: NDArray[np.uint8], weather: Weather, rng: np.random.
     """The rendered image (H, W, 3) as the camera delivers it: rain on lens and air, exposure, sensor noise."""
     if weather.rain:
         image = _rain(image, weather, rng)
-    gain = weather.exposure * np.array(weather.tint, np.float32)
-    if not np.allclose(gain, 1.0):
-        image = cv2.multiply(image, np.array([*gain, 1.0], np.float64))
-    if weather.noise:
-        grain = rng.standard_normal(_GRAIN.shape[0], np.float32)
-        start = int(abs(grain[0]) * 1e6) % _GRAIN.size
-        noise = np.resize(np.roll(_GRAIN, -start), image.shape)
-        image = cv2.add(image, np.multiply(noise, weather.noise, dtype=np.float32), dtype=cv2.CV_8U)
-    return image
+    if weather.tint != (1.0, 1.0, 1.0):
+        image = cv2.multiply(image, (*weather.tint, 1.0))
+    start = int(rng.integers(GRAIN_STARTS))
+    grain = _grain(image.size)[start : start + image.size].reshape(image.shape)
+    return cv2.add(image, weather.noise * grain, dtype=cv2.CV_8U)
 
 
-_GRAIN = np.random.default_rng(0).standard_normal(1 << 16).astype(np.float32)
+@cache
+def _grain(size: int) -> NDArray[np.float32]:
+    """Gaussian noise to cut from: fresh numbers for every pixel of every picture would cost as much as the picture."""
+    return np.random.default_rng(0).standard_normal(size + GRAIN_STARTS, np.float32)
 
 
 def _rain(image: NDArray[np.uint8], weather: Weather, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -202,12 +202,14 @@ def _rain(image: NDArray[np.uint8], weather: Weather, rng: np.random.Generator) 
     for (x, y), length, lean in zip(starts, lengths, slant, strict=True):
         cv2.line(streaks, (int(x), int(y)), (int(x + lean * length), int(y + length)), bright, max(1, int(scale)))
     image = cv2.addWeighted(image, 1.0, streaks, 0.28, 0)
-    for x, y, radius in zip(*(rng.random((2, int(7 * weather.rain))) * [[width], [height]]), rng.uniform(3, 8, 99)):
-        r = int(radius * scale)
-        x0, y0, x1, y1 = max(int(x) - r, 0), max(int(y) - r, 0), min(int(x) + r, width), min(int(y) + r, height)
-        patch = image[y0:y1, x0:x1]
-        if patch.size:
-            drop = cv2.circle(np.zeros(patch.shape[:2], np.uint8), (int(x) - x0, int(y) - y0), r, 1, -1)
-            smeared = cv2.blur(patch, (2 * r + 1, 2 * r + 1))
-            patch[drop > 0] = smeared[drop > 0]
+    for x, y, size in rng.random((int(7 * weather.rain), 3)):
+        _drop(image, int(x * width), int(y * height), int((3 + 5 * size) * scale))
     return image
+
+
+def _drop(image: NDArray[np.uint8], x: int, y: int, radius: int) -> None:
+    """A drop on the lens smears what is behind it."""
+    left, top = max(x - radius, 0), max(y - radius, 0)
+    patch = image[top : y + radius, left : x + radius]
+    inside = cv2.circle(np.zeros(patch.shape[:2], np.uint8), (x - left, y - top), radius, 1, -1) > 0
+    patch[inside] = cv2.blur(patch, (2 * radius + 1, 2 * radius + 1))[inside]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..data.sample import Labels
 from .config import WorldConfig
 from .ego import Ego
-from .events import ego_centre
+from .events import STATIC, ego_centre
 from .observation import Observation
 from .routes import PlannedRoute, plan_route
 from .scene import Scene
@@ -26,7 +26,8 @@ class World:
 
     `reset(seed)` starts a run, `step(controls)` advances it by `config.dt`; the same configuration, seed and controls
     give the same run. There may be one World per process, because libsumo holds one simulation (`TrafficRefused`).
-    Use it as a context manager, or call `close`.
+    Use it as a context manager, or call `close`. `stamp` is the simulated time [s], `signals` the state ("red",
+    "yellow", "green") of each of `town.signals`.
     """
 
     def __init__(self, config: WorldConfig):
@@ -42,6 +43,7 @@ class World:
             name: Ego(name, config, self.scene, len(kinds) + number) for number, name in enumerate(config.egos)
         }
         self.stamp = 0.0
+        self.signals: list[str] = []
         self._pool = ThreadPoolExecutor(1, "lidar")
 
     def __enter__(self) -> World:
@@ -59,10 +61,10 @@ class World:
 
     def reset(self, seed: int) -> dict[str, Observation]:
         """A new run: routes, traffic and noise all follow from `seed`."""
-        rng = np.random.default_rng([seed, 3])
+        self._rng = np.random.default_rng([seed, 3])
         self.stamp = 0.0
         self._frame = 0
-        for number, (name, route) in enumerate(self._routes(rng).items()):
+        for number, (name, route) in enumerate(self._routes(self._rng).items()):
             self.egos[name].start(route, seed=[seed, 4, number])
         self.traffic.reset(seed, {name: ego.route for name, ego in self.egos.items()})
         return self._observe()
@@ -75,6 +77,21 @@ class World:
         self._frame += 1
         self.stamp = round(self._frame * self.dt, 9)
         return self._observe()
+
+    def continue_from(self, vehicle: str) -> PlannedRoute:
+        """Gives an ego at the end of its route another one that begins there; the next observation tells of it."""
+        ego = self.egos[vehicle]
+        length = self.config.egos[vehicle].route_length
+        route = plan_route(self.town, length, self._rng, ego.route.last_lane, ego.pose[:2])
+        ego.follow(route)
+        self.traffic.reroute(vehicle, route)
+        return route
+
+    def actor_id(self, name: str) -> int:
+        """A number for a road user's name: egos from 1, traffic from 1000, 0 for what is built."""
+        if name in self.egos:
+            return list(self.egos).index(name) + 1
+        return 1000 + self.traffic.number_of(name) if name != STATIC else 0
 
     def labels(self, vehicle: str) -> Labels:
         """What is truly in that ego's current image. For evaluation only: it costs a second rendering."""
@@ -111,7 +128,7 @@ class World:
 
     def _observe(self) -> dict[str, Observation]:
         others = self._others()
-        signals = self.traffic.signals()
+        signals = self.signals = self.traffic.signals()
         self.scene.show_signals(signals)
         for ego in self.egos.values():
             ego.place(self._poses)
