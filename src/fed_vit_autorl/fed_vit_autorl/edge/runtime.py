@@ -204,6 +204,7 @@ def _session(
     session_options = onnxruntime.SessionOptions()
     session_options.intra_op_num_threads = options.threads
     session_options.inter_op_num_threads = 1
+    session_options.log_severity_level = 3  # its constant folding warns of every cast that it leaves to run time
     session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # two vehicles may share two cores
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(weights[name])) for name in wanted]
     session_options.add_external_initializers(list(wanted), values)

@@ -41,7 +41,7 @@ FIGURES = ("map", "map50", "free_space_iou", "lane_iou", "drivable_iou")
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Arguments of `ViTPerception`."""
 
-    img_size: list[int] = [192, 320]
+    img_size: tuple[int, int] = (192, 320)
     patch_size: int = 16
     num_classes: int = 0
     embed_dim: int = 192
