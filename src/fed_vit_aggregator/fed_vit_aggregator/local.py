@@ -66,6 +66,13 @@ class LocalCloud:
     def operator_token(self) -> str:
         return (self.folder / "state" / "keys" / "operator.token").read_text().strip()
 
+    @property
+    def aggregator_pid(self) -> int:
+        """Of the running process; raises RuntimeError when there is none."""
+        if self._process is None:
+            raise RuntimeError("the aggregator isn't running")
+        return self._process.pid
+
     def enrol(self, vehicle: str, folder: Path | None = None) -> Identity:
         """A vehicle's identity folder, `<folder of the cloud>/vehicles/<vehicle>` by default; enrolled already is left
         as it is.
@@ -117,15 +124,23 @@ class LocalCloud:
             self._process.wait()
         self._process = None
 
-    def __enter__(self) -> LocalCloud:
+    def start(self) -> None:
+        """Both; raises RuntimeError or FileNotFoundError that says what is wrong, and leaves nothing running."""
         self.broker.start()
         try:
             self.start_aggregator()
         except BaseException:
             self.broker.stop()
             raise
+
+    def stop(self) -> None:
+        """Both; safe to repeat."""
+        self.stop_aggregator()
+        self.broker.stop()
+
+    def __enter__(self) -> LocalCloud:
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop_aggregator()
-        self.broker.stop()
+        self.stop()

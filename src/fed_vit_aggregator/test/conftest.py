@@ -2,9 +2,13 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
+import numpy as np
 import pytest
+import safetensors.numpy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fed_vit_aggregator.local import LocalCloud
@@ -15,35 +19,37 @@ from fed_vit_autorl.federated.virtual import write_linear_release
 
 WIDTH = 300
 
-# Moves every weight by a number that only the vehicle's name and the round decide.
+# Moves every weight by what the vehicle's name and the round decide; waits while `hold-<vehicle>` is there.
 TRAINER = """
-import json, sys, zlib
+import json, sys, time, zlib
 from pathlib import Path
 import numpy as np, safetensors.numpy
 from fed_vit_autorl.federated.client_training import write_result
 folder = Path(sys.argv[1])
 job = json.loads((folder / "job.json").read_text())
 base = safetensors.numpy.load_file(Path(job["release"]) / "linear.safetensors")
+while (Path(sys.argv[0]).parent / f"hold-{job['vehicle']}").exists():
+    time.sleep(0.05)
 random = np.random.default_rng(zlib.crc32(f"{job['vehicle']}/{job['round']}".encode()))
 delta = {f"linear/{name}": random.normal(0, 0.01, t.shape).astype(np.float32) for name, t in base.items()}
 write_result(folder, delta, samples=32, metrics={"loss": 0.5})
 """
 
 FLEET = """
-federation: {region: test, run: toy, num_rounds: 2, vehicles_per_round: 2, deadline_s: 120.0, gather_s: 0.0}
-communication: {compression_ratio: 0.1}
+federation: {{region: test, run: toy, num_rounds: {rounds}, vehicles_per_round: 2, deadline_s: 120.0, gather_s: 0.0}}
+communication: {{compression: {compression}, compression_ratio: 0.1, quantization_bits: {bits}}}
 """
 
 
 class ToyFleet:
     """A cloud and its clients."""
 
-    def __init__(self, folder: Path, fleet: str = FLEET) -> None:
+    def __init__(self, folder: Path, rounds: int = 2, compression: str = "top_k", bits: int = 8) -> None:
         key = Ed25519PrivateKey.generate()
         (folder / "keys").mkdir(parents=True)
         save_public_key(key.public_key(), folder / "keys" / "shipped.pub")
         write_linear_release(folder / "base", key, WIDTH)
-        (folder / "fleet.yaml").write_text(fleet)
+        (folder / "fleet.yaml").write_text(FLEET.format(rounds=rounds, compression=compression, bits=bits))
         (folder / "trainer.py").write_text(TRAINER)
         self.folder = folder
         self.cloud = LocalCloud(folder / "cloud", folder / "fleet.yaml", folder / "base", folder / "keys")
@@ -67,6 +73,29 @@ class ToyFleet:
         client.start()
         return client
 
+    def hold(self, vehicle: str) -> Path:
+        """Keeps the vehicle's training from ending until the file is removed."""
+        path = self.folder / f"hold-{vehicle}"
+        path.touch()
+        return path
+
+    def finished(self) -> dict | None:
+        """The state of the page once all rounds have ended."""
+        state = self.answers()
+        return state if state and state["finished"] else None
+
+    def answers(self) -> dict | None:
+        """The state of the page, None while the aggregator is away."""
+        try:
+            return self.cloud.state()
+        except httpx.HTTPError:
+            return None
+
+    def weights(self, version: int) -> dict[str, np.ndarray]:
+        """Of a release, on the aggregator's disk."""
+        folder = self.cloud.folder / "state" / "releases" / str(version)
+        return safetensors.numpy.load_file(folder / "linear.safetensors")
+
     def wait(self, condition, timeout_s: float = 90.0):
         """The first true value of `condition()`; fails the test when there is none in time."""
         deadline = time.monotonic() + timeout_s
@@ -81,19 +110,28 @@ class ToyFleet:
     def stop(self) -> None:
         for client in self.clients.values():
             client.stop()
-        self.cloud.stop_aggregator()
-        self.cloud.broker.stop()
+        self.cloud.stop()
 
 
-@pytest.fixture
-def make_fleet(tmp_path):
-    """Makes toy fleets and stops them."""
+def _fleets(folder: Path) -> Iterator[Callable[..., ToyFleet]]:
     fleets = []
 
-    def make(name: str = "fleet", **options) -> ToyFleet:
-        fleets.append(ToyFleet(tmp_path / name, **options))
+    def make(**options) -> ToyFleet:
+        fleets.append(ToyFleet(folder / f"fleet{len(fleets)}", **options))
         return fleets[-1]
 
     yield make
     for fleet in fleets:
         fleet.stop()
+
+
+@pytest.fixture
+def make_fleet(tmp_path):
+    """Makes toy fleets and stops them."""
+    yield from _fleets(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def make_module_fleet(tmp_path_factory):
+    """The same for a module's lifetime."""
+    yield from _fleets(tmp_path_factory.mktemp("fleets"))
