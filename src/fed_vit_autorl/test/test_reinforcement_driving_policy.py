@@ -24,8 +24,8 @@ from fed_vit_autorl.reinforcement.tracking import Tracker
 WIDTH = 32
 EGO = EgoState(0.0, (10.0, 0.0, 0.0), 0.0, 8.0)
 STRAIGHT = Route(np.array([[0, 0], [200, 0]], float))
-LEAD_PRESENT, LEAD_GAP, LEAD_SPEED = 12, 15, 16
-RED, YELLOW, GREEN = 6, 7, 8
+RED, YELLOW, GREEN = 7, 8, 9
+LEAD_PRESENT, LEAD_GAP, LEAD_SPEED = 12, 14, 15
 
 
 def scene(*objects: tuple[float, float, int]) -> SceneView:
@@ -72,7 +72,7 @@ def test_lights_are_told_apart_and_end_when_passed():
     for state, index in ((LightState.RED, RED), (LightState.YELLOW, YELLOW), (LightState.GREEN, GREEN)):
         ego = io.encode(scene(), EGO, Light(state, 20.0))["ego"][0]
         assert ego[RED : GREEN + 1].sum() == ego[index] == 1.0
-    assert not io.encode(scene(), EGO, Light(LightState.RED, -2.0))["ego"][0, RED : GREEN + 4].any()
+    assert not io.encode(scene(), EGO, Light(LightState.RED, -2.0))["ego"][0, RED:LEAD_PRESENT].any()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ import numpy as np
 from fed_vit_autorl.data.classes import VEHICLE
 from fed_vit_autorl.data.sample import EgoState
 from fed_vit_autorl.reinforcement.control import PurePursuit
-from fed_vit_autorl.reinforcement.longitudinal import DrivingStyle, curve_speed, follow, free_road, stop_at
+from fed_vit_autorl.reinforcement.longitudinal import (
+    DrivingStyle,
+    curve_speed,
+    follow,
+    free_road,
+    must_stop,
+    stop_at,
+)
 from fed_vit_autorl.reinforcement.route import Pose, Route
 from fed_vit_autorl.reinforcement.vehicle import Footprint
 from fed_vit_autorl.simulation.vehicle import VehicleParameters
@@ -77,7 +84,7 @@ class Expert:
         target = curve_speed(self.route, here.s, self.style)
         limits = {"free_road": free_road(ego.speed, target, self.style)}
         limits["route_end"] = stop_at(ego.speed, self.route.length - here.s, self.style)
-        if light is not None and self._must_stop(ego.speed, light):
+        if light is not None and must_stop(ego.speed, light.distance, light.red, light.yellow):
             limits["red_light"] = stop_at(ego.speed, light.distance - self.style.stop_line_gap, self.style)
         limits |= self._traffic(ego, here.s, users)
         because = min(limits, key=limits.__getitem__)
@@ -88,12 +95,6 @@ class Expert:
         steering = PurePursuit(self.vehicle).steer(path, ego.speed, 0.05)
         target = target if because == "free_road" else min(target, max(ego.speed + acceleration, 0.0))
         return Decision(steering, acceleration, target, path, because)
-
-    def _must_stop(self, speed: float, light: StopLine) -> bool:
-        """Red: unless the line is passed already; yellow: when a stop needs no more than 3 m/s²."""
-        if light.distance < -1.0:
-            return False
-        return light.red or (light.yellow and speed**2 / (2.0 * max(light.distance, 0.1)) <= 3.0)
 
     def _traffic(self, ego: EgoState, s: float, users: Mapping[str, RoadUser]) -> dict[str, float]:
         """What the lead, people on the path and whoever is going to cross it allow, in m/s²."""

@@ -47,6 +47,16 @@ def stop_at(speed: float, distance: float, style: DrivingStyle) -> float:
     return _bounded(min(style.acceleration, 1.5 * (approach - speed)), style)
 
 
+def must_stop(speed: float, distance: float, red: bool, yellow: bool) -> bool:
+    """Whether a light says stop: red unless its line is passed, yellow when a stop needs no more than 3 m/s².
+
+    Whoever stands with the bumper on the line waits as well.
+    """
+    if distance < (0.0 if speed > 1.0 else -1.0):
+        return False
+    return red or (yellow and speed**2 / (2.0 * max(distance, 0.1)) <= 3.0)
+
+
 def curve_speed(route: Route, s: float, style: DrivingStyle, horizon: float = 60.0) -> float:
     """The speed in m/s from which comfortable braking reaches each limit and curve (√(a_lat/|κ|)) ahead."""
     ahead = np.arange(0.0, horizon, 2.0)

@@ -43,8 +43,10 @@ class Encoder(nn.Module):
 class VisionPolicy(nn.Module):
     """Actor: perception's features and objects, ego motion and route → steering, acceleration, path, target speed.
 
-    The path is the route with a learned lateral offset, and steering is pure pursuit of that path with a small learned
-    correction, so that an error of the network moves the vehicle inside its lane instead of off the road.
+    Residual learning on model-based proposals (Silver et al. 2018): the path is the route with a learned offset,
+    steering is pure pursuit of that path with a small learned correction, and acceleration is the least of those that
+    free road, route end, light and lead allow, with a learned correction. An error of the network moves the vehicle
+    inside its lane instead of off the road.
     """
 
     def __init__(self, feature_width: int, width: int = 128, vehicle: VehicleParameters | None = None) -> None:
@@ -54,8 +56,9 @@ class VisionPolicy(nn.Module):
         self.encoder = Encoder(feature_width, width)
         self.longitudinal = nn.Linear(width, 2)
         self.lateral = nn.Linear(width, 3)
-        nn.init.zeros_(self.lateral.weight)
-        nn.init.zeros_(self.lateral.bias)
+        for head in (self.longitudinal, self.lateral):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
 
     def forward(
         self, features: Tensor, objects: Tensor, free_space: Tensor, ego: Tensor, route: Tensor
@@ -64,7 +67,8 @@ class VisionPolicy(nn.Module):
         hidden = self.encoder(features, objects, free_space, ego, route)
         low, high = ACCELERATION_RANGE
         longitudinal = self.longitudinal(hidden)
-        acceleration = longitudinal[:, :1].clamp(low, high)
+        allowed = 4.0 * ego[:, -4:].amin(dim=1, keepdim=True)
+        acceleration = (allowed + longitudinal[:, :1]).clamp(low, high)
         target_speed = MAX_SPEED * torch.sigmoid(longitudinal[:, 1:])
         lateral = torch.tanh(self.lateral(hidden))
         path = self._path(route, MAX_OFFSET_M * lateral[:, :2])

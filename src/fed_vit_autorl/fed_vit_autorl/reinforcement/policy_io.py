@@ -1,7 +1,7 @@
 """What goes into the driving policy and what comes out: the one place that training, the node and the evaluators share.
 
 Tensors (batch 1, float32): `features` (1, D) as perception made them; `objects` (1, 12, 10) the nearest tracked road
-users, absent ones zero; `free_space` (1, 16) free road per sector; `ego` (1, 22) motion, limits, what the route holds
+users, absent ones zero; `free_space` (1, 16) free road per sector; `ego` (1, 20) motion, limits, what the route holds
 next; `route` (1, 20, 3) the route ahead in `base_link`. Out: `control` (1, 2) steering [rad] and acceleration [m/s²],
 `path` (1, 20, 2) [m] in `base_link`, `target_speed` (1, 1) [m/s].
 """
@@ -14,18 +14,27 @@ import numpy as np
 
 from fed_vit_autorl.data.classes import OBJECT_CLASSES
 from fed_vit_autorl.data.sample import EgoState
-from fed_vit_autorl.reinforcement.route import Pose, Route, to_local
+from fed_vit_autorl.reinforcement.longitudinal import (
+    DrivingStyle,
+    curve_speed,
+    follow,
+    free_road,
+    must_stop,
+    stop_at,
+)
+from fed_vit_autorl.reinforcement.route import Pose, Projection, Route, to_local
 from fed_vit_autorl.reinforcement.tracking import Tracker, Tracks
 from fed_vit_autorl.reinforcement.vehicle import Footprint, pedals
 from fed_vit_autorl.simulation.vehicle import Control, VehicleParameters
 
 OBJECTS, OBJECT_WIDTH = 12, 10
 SECTORS = 16
-EGO_WIDTH = 22
+EGO_WIDTH = 20
 PATH_POINTS, PATH_SPACING_M = 20, 2.0
 HORIZON_M = 50.0
-CORRIDOR_MARGIN_M = 0.35
+CORRIDOR_MARGINS_M = np.array([0.35, 0.8, 0.6])
 OFF_ROUTE_M = 5.0
+UNHINDERED = 2.0
 OUTPUTS = ("control", "path", "target_speed")
 
 
@@ -55,6 +64,9 @@ class LightState(IntEnum):
     YELLOW = 2
     GREEN = 3
     OFF = 4
+
+
+KNOWN_LIGHTS = (LightState.RED, LightState.YELLOW, LightState.GREEN)
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,7 @@ class PolicyIO:
     feature_width: int
     vehicle: VehicleParameters = field(default_factory=VehicleParameters)
     footprint: Footprint = field(default_factory=Footprint)
+    style: DrivingStyle = field(default_factory=DrivingStyle)
     tracker: Tracker = field(default_factory=Tracker)
     progress: float | None = None
 
@@ -118,15 +131,11 @@ class PolicyIO:
         objects, lead = self._objects(tracks, pose, here.s)
         waypoints = self.route.local(pose, here.s, PATH_POINTS, PATH_SPACING_M)
         ahead = here.s + PATH_SPACING_M * np.arange(1, PATH_POINTS + 1)
-        limits = self.route.speed_limit(here.s + np.array([0.0, 20.0])) / 10.0
-        motion = [ego.speed / 10.0, ego.yaw_rate, *limits, here.lateral, 2.0 * here.heading_error]
-        lights = self._light(ego.speed, light)
-        ending = _stop(ego.speed, self.route.length - here.s)
         inputs = {
             "features": scene.features,
             "objects": objects,
             "free_space": _sectors(scene.free_distance),
-            "ego": np.concatenate((motion, lights, lead_features(ego.speed, lead), ending)),
+            "ego": self._ego(ego, here, light, lead),
             "route": np.concatenate((waypoints / 20.0, 10.0 * self.route.curvature(ahead)[:, None]), axis=1),
         }
         return {name: np.ascontiguousarray(array[None], np.float32) for name, array in inputs.items()}
@@ -170,38 +179,36 @@ class PolicyIO:
         )
         one_hot = np.eye(len(OBJECT_CLASSES))[classes]
         rows[: len(order)] = np.clip(np.concatenate((np.stack(geometry, -1), one_hot, scores[:, None]), 1), -2.0, 2.0)
-        reach = 0.5 * self.footprint.width + CORRIDOR_MARGIN_M
+        reach = 0.5 * self.footprint.width + CORRIDOR_MARGINS_M[classes]
         inside = (np.abs(lateral) < reach) & (along > s + 0.1) & (gap < HORIZON_M) & (local[:, 0] > 0.0)
         if not inside.any():
             return rows, None
         first = np.flatnonzero(inside)[np.argmin(gap[inside])]
         return rows, (float(max(gap[first], 0.0)), float(speed_along[first]))
 
-    def _light(self, speed: float, light: Light | None) -> list[float]:
-        """One-hot red, yellow, green, and the stop features of the line; zeros without a light ahead."""
-        known = (LightState.RED, LightState.YELLOW, LightState.GREEN)
-        if light is None or light.state not in known or not -1.0 < light.distance < HORIZON_M:
-            return [0.0] * 6
-        return [*(float(light.state == state) for state in known), *_stop(speed, light.distance)]
-
-
-def lead_features(speed: float, lead: tuple[float, float] | None) -> list[float]:
-    """A lead at (gap [m], speed [m/s]): present, nearness, its speed, deceleration that it takes, wanted gap by gap."""
-    if lead is None:
-        return [0.0] * 7
-    gap, lead_speed = lead
-    closing = max(speed - lead_speed, 0.0)
-    wanted = (4.5 + 1.6 * speed + 0.26 * speed * (speed - lead_speed)) / max(gap, 0.5)
-    needed = closing**2 / (2.0 * max(gap - 3.0, 0.5))
-    nearness = [np.exp(-gap / 5.0), np.exp(-gap / 20.0), gap / 50.0]
-    return [1.0, *nearness, lead_speed / 10.0, min(needed / 4.0, 2.0), float(np.clip(wanted, 0.0, 3.0))]
-
-
-def _stop(speed: float, distance: float) -> list[float]:
-    """A place to stop `distance` m ahead: near, far, and the deceleration that it takes / 4 m/s²."""
-    distance = max(distance, 0.0)
-    needed = speed**2 / (2.0 * max(distance - 1.0, 0.5))
-    return [np.exp(-distance / 5.0), np.exp(-distance / 25.0), min(needed / 4.0, 2.0)]
+    def _ego(
+        self, ego: EgoState, here: Projection, light: Light | None, lead: tuple[float, float] | None
+    ) -> np.ndarray:
+        """Motion, limits, light and lead, and last the four accelerations [m/s²] / 4 that these allow by themselves:
+        free road and its curves, the route's end, the light, the lead (see `longitudinal`).
+        """
+        speed, style = ego.speed, self.style
+        limits = self.route.speed_limit(here.s + np.array([0.0, 20.0]))
+        target = curve_speed(self.route, here.s, style)
+        remaining = self.route.length - here.s
+        motion = (speed / 10.0, ego.yaw_rate, *(limits / 10.0), here.lateral, 2.0 * here.heading_error, target / 10.0)
+        allowed = [free_road(speed, target, style), stop_at(speed, remaining, style), UNHINDERED, UNHINDERED]
+        lights, leading = [0.0] * 5, [0.0] * 4
+        if light is not None and light.state in KNOWN_LIGHTS and -1.0 < light.distance < HORIZON_M:
+            near = max(light.distance, 0.0)
+            lights = [*(float(light.state == state) for state in KNOWN_LIGHTS), np.exp(-near / 5.0), near / 50.0]
+            if must_stop(speed, light.distance, light.state is LightState.RED, light.state is LightState.YELLOW):
+                allowed[2] = stop_at(speed, light.distance - style.stop_line_gap, style)
+        if lead is not None:
+            gap, lead_speed = lead
+            leading = [1.0, np.exp(-gap / 5.0), gap / 50.0, lead_speed / 10.0]
+            allowed[3] = follow(speed, gap, lead_speed, style)
+        return np.array((*motion, *lights, *leading, *(0.25 * acceleration for acceleration in allowed)))
 
 
 def _sectors(free_distance: np.ndarray) -> np.ndarray:

@@ -1,12 +1,12 @@
-"""``fedvit train policy``: collect with the expert, clone, export into a release. Every phase resumes where it stopped."""
+"""``fedvit train policy``: collect with the expert, clone, export into a release; each phase resumes by itself."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 import msgspec
 import numpy as np
+import safetensors.numpy
 import safetensors.torch
 import torch
 
@@ -15,39 +15,17 @@ from fed_vit_autorl.deployment import keys, release
 from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.perceiver import Perceiver
-from fed_vit_autorl.models.export import export_graph, weights_of
+from fed_vit_autorl.reinforcement import policy_release
 from fed_vit_autorl.reinforcement.cloning import CloningSettings, clone
+from fed_vit_autorl.reinforcement.collect import CollectSettings, collect
 from fed_vit_autorl.reinforcement.degrade import DegradedPerception
-from fed_vit_autorl.reinforcement.demonstrations import INPUTS, Demonstrator, load_shards, save_shard
+from fed_vit_autorl.reinforcement.demonstrations import INPUTS, load_shards
 from fed_vit_autorl.reinforcement.drivers import ModelPerception, Perception, TruthPerception
-from fed_vit_autorl.reinforcement.policy import VisionPolicy, example_inputs
-from fed_vit_autorl.reinforcement.policy_io import OUTPUTS
+from fed_vit_autorl.reinforcement.policy import VisionPolicy
 
-FIRST_EVALUATION_SEED = 1000
+PHASES = ("collect", "clone", "export")
 GOLDEN_ROWS = 8
-
-
-@dataclass(frozen=True)
-class CollectSettings:
-    """Where and how demonstrations are driven; see `config/train_policy.yaml`."""
-
-    drives: int = 60
-    town_seeds: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
-    kinds: tuple[str, ...] = ("grid", "spider", "random")
-    weathers: tuple[str, ...] = ("noon",)
-    egos: int = 2
-    route_length: float = 300.0
-    vehicles: int = 30
-    pedestrians: int = 30
-    limit_s: float = 200.0
-    every: int = 4
-    perception: str = "degraded"
-
-    def __post_init__(self) -> None:
-        if self.perception not in ("degraded", "model"):
-            raise ValueError(f"perception: {self.perception!r}; known: degraded, model")
-        if max(self.town_seeds) >= FIRST_EVALUATION_SEED:
-            raise ValueError(f"town_seeds: those from {FIRST_EVALUATION_SEED} on are kept for evaluation")
+WEIGHTS, METRICS = "policy.safetensors", "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -58,32 +36,18 @@ class PolicyTraining:
     clone: CloningSettings = field(default_factory=CloningSettings)
 
 
-class _Strict(msgspec.Struct, forbid_unknown_fields=True):
-    """The file's two sections, each refused where it has an unknown key."""
-
-    collect: dict = {}
-    clone: dict = {}
-
-
 def read_config(path: Path) -> PolicyTraining:
     """The configuration in a YAML file. Raises CommandError that names what is wrong."""
     try:
-        raw = msgspec.yaml.decode(path.read_bytes(), type=_Strict)
-        sections = {"collect": CollectSettings, "clone": CloningSettings}
-        for name, kind in sections.items():
-            if unknown := set(getattr(raw, name)) - set(kind.__dataclass_fields__):
-                known = ", ".join(kind.__dataclass_fields__)
-                raise CommandError(f"{path}: {name} has no key {', '.join(sorted(unknown))}; it has: {known}")
-        return msgspec.convert(msgspec.to_builtins(raw), PolicyTraining)
+        raw = msgspec.yaml.decode(path.read_bytes(), type=dict[str, dict])
+        for section, values in raw.items():
+            kind = PolicyTraining.__dataclass_fields__.get(section)
+            known = kind.type.__dataclass_fields__ if kind else PolicyTraining.__dataclass_fields__
+            if unknown := sorted(set(values) - set(known)) if kind else [section]:
+                raise CommandError(f"{path}: unknown key {', '.join(unknown)}; known: {', '.join(known)}")
+        return msgspec.convert(raw, PolicyTraining)
     except (OSError, msgspec.MsgspecError, ValueError) as error:
         raise CommandError(f"{path}: {error}") from error
-
-
-def perception_of(settings: CollectSettings, base: "Base", rng: np.random.Generator) -> Perception:
-    """What the demonstrations' perception is."""
-    if settings.perception == "model":
-        return ModelPerception(Perceiver(runtime.load(base.folder, base.manifest, "perception")))
-    return TruthPerception(DegradedPerception(base.feature_width, rng))
 
 
 @dataclass(frozen=True)
@@ -98,17 +62,105 @@ class Base:
         """Verify the release. Raises CommandError."""
         try:
             return cls(folder, release.verify(folder, keys.load_public_keys(trusted)))
-        except (release.ReleaseRefused, OSError) as error:
+        except (release.ReleaseRefused, OSError, ValueError) as error:
             raise CommandError(f"{folder}: {error}") from error
 
     @property
     def feature_width(self) -> int:
-        """Length of the perception's features."""
-        _, outputs = release.unpack_golden(
-            release.read_file(self.folder, self.manifest, release.GOLDEN), "perception"
-        )
-        return outputs["features"].shape[1]
+        """Length of its perception's features."""
+        return policy_release.feature_width(self.folder, self.manifest)
 
     def policy(self) -> runtime.ModelRuntime | None:
-        """Its policy, if it has one."""
+        """Its policy, if it has one: it drives part of the demonstrations."""
         return runtime.load(self.folder, self.manifest, "policy") if "policy.onnx" in self.manifest.files else None
+
+    def perception(self, kind: str, rng: np.random.Generator) -> Perception:
+        """What the demonstrations are perceived by."""
+        if kind == "degraded":
+            return TruthPerception(DegradedPerception(self.feature_width, rng))
+        return ModelPerception(Perceiver(runtime.load(self.folder, self.manifest, "perception")))
+
+
+def run_collect(config: PolicyTraining, base: Base, out: Path) -> dict[str, float]:
+    """Drive the demonstrations that are missing."""
+
+    def show(done: int, total: int, added: int) -> None:
+        click.echo(f"collect: drive {done} of {total}, {added} new demonstrations", err=True)
+
+    settings = config.collect
+    added = collect(
+        settings,
+        out / "demonstrations",
+        lambda rng: base.perception(settings.perception, rng),
+        base.feature_width,
+        base.policy(),
+        show,
+    )
+    return {"demonstrations_added": added}
+
+
+def run_clone(config: PolicyTraining, base: Base, out: Path) -> dict[str, float]:
+    """Train the policy on all demonstrations."""
+    data = load_shards(out / "demonstrations")
+    torch.manual_seed(config.clone.seed)
+    policy = VisionPolicy(base.feature_width)
+
+    def show(epoch: int, loss: float, error: float) -> None:
+        text = (
+            f"clone: epoch {epoch + 1} of {config.clone.epochs}, loss {loss:.4f}, acceleration error {error:.3f} m/s²"
+        )
+        click.echo(text, err=True)
+
+    errors = clone(policy, data, config.clone, show) | {"demonstrations": len(data["ego"])}
+    safetensors.torch.save_file(policy.state_dict(), out / WEIGHTS)
+    (out / METRICS).write_bytes(msgspec.json.encode(errors))
+    return errors
+
+
+def run_export(config: PolicyTraining, base: Base, out: Path, key: Path) -> dict[str, float]:
+    """Sign the release with the policy in it at `out`/release."""
+    policy = policy_release.build({"feature_width": base.feature_width}, safetensors.numpy.load_file(out / WEIGHTS))
+    data = load_shards(out / "demonstrations")
+    rows = np.linspace(0, len(data["ego"]) - 1, GOLDEN_ROWS).astype(int)
+    golden = {name: data[name][rows] for name in INPUTS}
+    metrics = {f"policy_{name}": value for name, value in msgspec.json.decode((out / METRICS).read_bytes()).items()}
+    signing = keys.load_or_create_signing_key(key)
+    folder = out / "release"
+    manifest = policy_release.write_with_policy(base.folder, base.manifest, folder, policy, golden, signing, metrics)
+    return {"version": manifest.version, "digest": manifest.digest, "release": str(folder)}
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path), default=Path("config/train_policy.yaml"), show_default=True)
+@click.option(
+    "--base", "base_folder", type=click.Path(path_type=Path), default=Path("releases/base"), show_default=True
+)
+@click.option("--trusted-keys", type=click.Path(path_type=Path), default=Path("releases/keys"), show_default=True)
+@click.option("--key", type=click.Path(path_type=Path), default=Path("out/train_policy/release.key"), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/train_policy"), show_default=True)
+@click.option("--phase", type=click.Choice((*PHASES, "all")), default="all", show_default=True)
+@json_option
+def policy(
+    config: Path, base_folder: Path, trusted_keys: Path, key: Path, out: Path, phase: str, as_json: bool
+) -> None:
+    """Clone the expert into a driving policy and sign a release that holds it.
+
+    Needs a base release with a perception model. Demonstrations that are in OUT already are not driven again; delete
+    OUT to start afresh. A base with a policy drives part of them itself, so that a second round corrects the first.
+    """
+    settings, base = read_config(config), Base.open(base_folder, trusted_keys)
+    out.mkdir(parents=True, exist_ok=True)
+    steps = {
+        "collect": lambda: run_collect(settings, base, out),
+        "clone": lambda: run_clone(settings, base, out),
+        "export": lambda: run_export(settings, base, out, key),
+    }
+    result: dict[str, float] = {}
+    for name in PHASES if phase == "all" else (phase,):
+        try:
+            result |= steps[name]()
+        except FileExistsError as error:
+            raise CommandError(f"{error} exists; delete it or choose another --out") from error
+        except FileNotFoundError as error:
+            raise CommandError(str(error)) from error
+    emit(result, as_json)

@@ -1,0 +1,70 @@
+"""A trained policy as the files of a release: put beside the perception model whose features it takes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fed_vit_autorl.deployment import release
+from fed_vit_autorl.deployment.candidate import models_of
+from fed_vit_autorl.deployment.release import Manifest
+from fed_vit_autorl.edge import runtime
+from fed_vit_autorl.models.export import export_graph, weights_of
+from fed_vit_autorl.reinforcement.policy import VisionPolicy, example_inputs
+from fed_vit_autorl.reinforcement.policy_io import OUTPUTS
+
+MODEL = "policy"
+
+
+def feature_width(folder: Path, manifest: Manifest) -> int:
+    """Length of the features that the release's perception gives."""
+    _, outputs = release.unpack_golden(release.read_file(folder, manifest, release.GOLDEN), "perception")
+    return outputs["features"].shape[1]
+
+
+def write_with_policy(
+    base_folder: Path,
+    base: Manifest,
+    folder: Path,
+    policy: VisionPolicy,
+    golden_inputs: Mapping[str, np.ndarray],
+    key: Ed25519PrivateKey,
+    metrics: Mapping[str, float],
+    version: int | None = None,
+) -> Manifest:
+    """Sign a release at `folder`: the verified `base` with `policy` in it, by default one version after the base's.
+
+    `golden_inputs`: the policy's inputs, rows on the first axis, from a real drive. Metrics are added to the base's.
+    """
+    files: dict[str, bytes | Path] = {name: release.read_file(base_folder, base, name) for name in base.files}
+    golden = {model: release.unpack_golden(files[release.GOLDEN], model) for model in models_of(base) if model != MODEL}
+    graph = export_graph(policy, example_inputs(policy.feature_width), OUTPUTS, f"{MODEL}.safetensors")
+    weights = weights_of(policy)
+    engine = runtime.create(graph, weights)
+    golden[MODEL] = golden_inputs, runtime.golden_outputs(engine, golden_inputs)
+    engine.close()
+    files |= {f"{MODEL}.onnx": graph, f"{MODEL}.safetensors": safetensors.numpy.save(weights)}
+    files[release.GOLDEN] = release.pack_golden(golden)
+    return release.write_release(
+        folder,
+        files,
+        key,
+        version=base.version + 1 if version is None else version,
+        parent=base.digest,
+        architecture={**base.architecture, MODEL: {"feature_width": policy.feature_width, "width": policy.width}},
+        metrics={**base.metrics, **metrics},
+        configuration=base.configuration,
+    )
+
+
+def build(architecture: Mapping, weights: Mapping[str, np.ndarray]) -> VisionPolicy:
+    """The policy that a manifest's `architecture["policy"]` describes, with `weights`.
+
+    Raises TypeError for an architecture that can't be built, RuntimeError for weights that don't fit it.
+    """
+    policy = VisionPolicy(**architecture)
+    policy.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in weights.items()})
+    return policy.eval()
