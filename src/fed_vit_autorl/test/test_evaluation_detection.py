@@ -5,7 +5,6 @@ from fed_vit_autorl.evaluation.detection import (
     Frame,
     average_precision,
     calibration_error,
-    iou_matrix,
     match,
     precision_recall,
 )
@@ -26,13 +25,6 @@ def frame(detections, labels, ignored=()) -> Frame:
 
 
 BOX, OTHER, FAR = (10, 10, 30, 30), (50, 10, 90, 50), (100, 100, 120, 130)
-
-
-def test_iou_by_hand():
-    # 20x20 boxes shifted by 10: 200 shared, 600 in the union
-    assert iou_matrix(np.array([[0, 0, 20, 20]]), np.array([[10, 0, 30, 20], [40, 40, 50, 50]])) == pytest.approx(
-        np.array([[1 / 3, 0]])
-    )
 
 
 def test_perfect_detections_score_one_in_every_class():
@@ -67,12 +59,15 @@ def test_what_lies_in_an_ignored_region_is_neither_right_nor_wrong():
     with_far = frame([(BOX, 0.5, 0), (FAR, 0.9, 0)], [(BOX, 0)], ignored=[(90, 90, 130, 140)])
     assert average_precision([with_far])["map50"] == average_precision([clean])["map50"] == pytest.approx(1)
     assert precision_recall([with_far]) == {"precision": 1, "recall": 1}
+    not_found = frame([(BOX, 0.5, 0)], [(BOX, 0), (FAR, 0)], ignored=[(90, 90, 130, 140)])
+    assert precision_recall([not_found]) == {"precision": 1, "recall": 1}
 
 
 def test_a_label_is_matched_once_and_by_its_class_only():
-    counts, right = match(frame([(BOX, 0.9, 0), (BOX, 0.8, 0), (BOX, 0.7, 1)], [(BOX, 0)]))
+    counts, right, hit = match(frame([(BOX, 0.9, 0), (BOX, 0.8, 0), (BOX, 0.7, 1)], [(BOX, 0), (FAR, 0)]))
     assert counts.tolist() == [True, True, True]
     assert right.tolist() == [True, False, False]
+    assert hit.tolist() == [True, False]
 
 
 def test_precision_and_recall_of_nothing_are_unknown():

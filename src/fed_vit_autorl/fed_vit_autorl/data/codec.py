@@ -70,7 +70,8 @@ def encode(sample: Sample) -> bytes:
         ego=sample.ego,
         objects_known=labels.objects_known if labels else None,
     )
-    tensors["header"] = np.frombuffer(msgspec.json.encode(header), np.uint8)
+    # numpy's scalars pass for floats everywhere else
+    tensors["header"] = np.frombuffer(msgspec.json.encode(header, enc_hook=lambda scalar: scalar.item()), np.uint8)
     return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
 
 

@@ -57,6 +57,38 @@ def surfaces(height: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.digitize(height, (-2 * ROAD_TOLERANCE_M, ROAD_TOLERANCE_M, OBSTACLE_HEIGHT_M, OVERHEAD_M))
 
 
+class GroundMap:
+    """Which surface the ground returns speak for, at any place: the most frequent of the nearest few.
+
+    Roads go on in the direction of travel: a return speaks for ground `ALONG` times further ahead than sideways.
+    """
+
+    ALONG = 4.0
+    REACH_M = 2.0
+    VOTES = 3
+
+    def __init__(self, points: NDArray[np.float64], kind: NDArray[np.intp]):
+        flat = (kind == Surface.ROAD) | (kind == Surface.RAISED)
+        self._road = np.append(kind[flat] == Surface.ROAD, False)
+        self._tree = cKDTree(self._scaled(points[flat]))
+        self._road_tree = cKDTree(points[kind == Surface.ROAD, :2])
+
+    def at(self, places: NDArray[np.float64]) -> NDArray[np.intp]:
+        """`Surface` ROAD or RAISED at places (..., 2+) in `base_link`; BELOW where no return is near enough to tell."""
+        distance, index = self._tree.query(self._scaled(places), self.VOTES, eps=0.1, distance_upper_bound=self.REACH_M)
+        found = np.isfinite(distance).sum(axis=-1)
+        road = 2 * self._road[index].sum(axis=-1) > found
+        return np.where(found == 0, Surface.BELOW, np.where(road, Surface.ROAD, Surface.RAISED))
+
+    def has_road_near(self, points: NDArray[np.float64], reach: float = 2.5) -> bool:
+        """True if a road return lies within `reach` [m] of one of the points (N, 2+)."""
+        distance, _ = self._road_tree.query(points[:, :2], distance_upper_bound=reach)
+        return bool(np.isfinite(distance).any())
+
+    def _scaled(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        return places[..., :2] * (1 / self.ALONG, 1.0)
+
+
 def clusters(points: NDArray[np.float64], azimuth_step: float = np.radians(1.0)) -> NDArray[np.int64]:
     """Cluster numbers (N,) of points (N, 2+) seen from the origin: neighbours closer than the gap that the scan leaves
     at their distance belong together.

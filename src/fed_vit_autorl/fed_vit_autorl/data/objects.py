@@ -9,10 +9,19 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from .classes import CYCLIST, PEDESTRIAN, VEHICLE
-from .lidar import Surface, clusters
+from .lidar import GroundMap, Surface
 
-ROAD_REACH_M = 5.0
-"""Road users are never further from a road return than this."""
+TALL_M = 2.2
+"""Higher than any pedestrian."""
+CROWN_M = 2.0
+KERB_M = 0.15
+SURE_RETURNS = 4
+SURE_M = 28.0
+PIECE_GAP_M = 1.8
+LONGEST_M = 12.0
+WIDEST_M = 3.2
+RING_GAP = np.radians(1.75)
+"""Angle [rad] between two rings of the scan."""
 SIZES: dict[int, tuple[float, float, float]] = {
     VEHICLE: (4.5, 1.85, 1.55),
     PEDESTRIAN: (0.5, 0.55, 1.75),
@@ -23,11 +32,10 @@ SIZES: dict[int, tuple[float, float, float]] = {
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A road user: `corners` (8, 3) of its cuboid in `base_link`, class, number of returns, and whether to trust it."""
+    """A road user: `corners` (8, 3) of its cuboid in `base_link`, class, and whether to trust that it is one."""
 
     corners: NDArray[np.float64]
     label: int
-    returns: int
     sure: bool
 
 
@@ -49,21 +57,49 @@ class _Shape:
         return float(np.linalg.norm(self.points[:, :2], axis=1).min())
 
 
-def find_objects(points: NDArray[np.float64], height: NDArray[np.float64], kind: NDArray[np.intp]) -> list[Found]:
-    """Road users among points (N, 3) in `base_link` with their heights and `Surface`."""
-    standing = (kind == Surface.OBSTACLE) | (kind == Surface.OVERHEAD)
-    road = points[kind == Surface.ROAD]
-    if not standing.any() or len(road) == 0:
-        return []
-    near_road = cKDTree(road[:, :2])
-    upright = np.column_stack([points[standing, :2], height[standing]])
-    number = clusters(upright)
-    found = []
-    for index in range(number.max() + 1):
-        cluster = upright[number == index]
-        if near_road.query(cluster[:, :2].mean(axis=0))[0] < ROAD_REACH_M and (one := _recognise(_measure(cluster))):
-            found.append(one)
+def find_objects(standing: NDArray[np.float64], number: NDArray[np.int64], ground: GroundMap) -> list[Found]:
+    """Road users among clusters `number` (N,) of points `standing` (N, 3): x, y in `base_link`, height above the road."""
+    tall = cKDTree(standing[standing[:, 2] > TALL_M, :2])
+    vehicles, found = [], []
+    for points in _split(standing, number):
+        shape, middle = _measure(points), points[:, :2].mean(axis=0)
+        surface = Surface(ground.at(middle))
+        label = _recognise(shape, surface, ground.has_road_near(points))
+        if label == VEHICLE:
+            vehicles.append(shape)
+        elif label is not None:
+            raised = surface == Surface.RAISED
+            # beside a road what stands under something tall may be a trunk
+            trunk = raised and bool(tall.query_ball_point(middle, CROWN_M, return_length=True))
+            found.append(Found(_cuboid(shape, label, KERB_M * raised), label, _is_sure(shape) and not trunk))
+    for shape in _joined(vehicles):
+        on_road = ground.at(shape.points[:, :2].mean(axis=0)) == Surface.ROAD
+        found.append(Found(_cuboid(shape, VEHICLE, 0.0), VEHICLE, bool(on_road) and _is_sure(shape)))
     return found
+
+
+def _split(points: NDArray[np.float64], number: NDArray[np.int64]) -> list[NDArray[np.float64]]:
+    order = np.argsort(number, kind="stable")
+    return np.split(points[order], np.flatnonzero(np.diff(number[order])) + 1) if len(points) else []
+
+
+def _is_sure(shape: _Shape) -> bool:
+    return len(shape.points) >= (SURE_RETURNS if shape.distance < SURE_M else 2 * SURE_RETURNS)
+
+
+def _joined(shapes: list[_Shape]) -> list[_Shape]:
+    """Vehicles seen in pieces, with a post before them or a window between, made one."""
+    whole: list[_Shape] = []
+    for shape in sorted(shapes, key=lambda one: -len(one.points)):
+        for index, other in enumerate(whole):
+            both = _measure(np.concatenate([other.points, shape.points]))
+            near = cKDTree(other.points[:, :2]).query(shape.points[:, :2])[0].min() < PIECE_GAP_M
+            if near and both.extent[0] < LONGEST_M and both.extent[1] < WIDEST_M:
+                whole[index] = both
+                break
+        else:
+            whole.append(shape)
+    return whole
 
 
 def _measure(cluster: NDArray[np.float64]) -> _Shape:
@@ -83,29 +119,23 @@ def _measure(cluster: NDArray[np.float64]) -> _Shape:
     return _Shape(cluster, axis, low, high)
 
 
-def _recognise(shape: _Shape) -> Found | None:
-    """What the cluster is, or None for walls, trees and posts."""
-    length, width = shape.extent
+def _recognise(shape: _Shape, surface: Surface, near_road: bool) -> int | None:
+    """The class of the cluster, or None for walls, trees and posts. `near_road`: a road return lies beside it."""
+    length, width = shape.extent + np.radians(1.0) * shape.distance
     top = float(shape.points[:, 2].max())
-    if top > 3.5 or length > 12.0 or width > 3.2:
-        return None
-    if length < 1.15:
-        label = PEDESTRIAN
-        if top > 2.1 or width > 1.0:
+    if length < 1.3 and width < 1.1:
+        if top > 2.1 or length < 0.35:
             return None
-    elif length < 1.4 and width < 0.6 and top > 1.5:
-        label = CYCLIST
-    else:
-        label = VEHICLE
-    ring_gap = np.radians(2.0) * shape.distance
-    usual = SIZES[label]
-    corners = _cuboid(shape, usual, top, ring_gap)
-    sure = len(shape.points) >= 4
-    return Found(corners, label, len(shape.points), sure)
+        return CYCLIST if surface == Surface.ROAD and length > 0.9 else PEDESTRIAN
+    beside_road = surface == Surface.RAISED and not near_road
+    if beside_road or top > 3.5 or length > LONGEST_M or width > WIDEST_M:
+        return None
+    return VEHICLE
 
 
-def _cuboid(shape: _Shape, usual: tuple[float, float, float], top: float, ring_gap: float) -> NDArray[np.float64]:
+def _cuboid(shape: _Shape, label: int, base: float) -> NDArray[np.float64]:
     """The cuboid of usual size that has the measured sides; what is missing lies on the far side."""
+    usual = SIZES[label]
     low, high = shape.low.copy(), shape.high.copy()
     size = np.array(usual[:2])
     if shape.extent[0] < 0.6 * usual[0] and usual[0] > 2 * usual[1]:
@@ -118,6 +148,7 @@ def _cuboid(shape: _Shape, usual: tuple[float, float, float], top: float, ring_g
     lean = np.clip(middle / np.maximum(np.abs(middle), 2.0), -1, 1)
     low -= missing * (1 - lean) / 2
     high += missing * (1 + lean) / 2
-    roof = float(np.clip(usual[2], top, top + ring_gap))
+    top = float(shape.points[:, 2].max())
+    roof = float(np.clip(base + usual[2], top, top + RING_GAP * shape.distance))
     flat = np.array([(x, y) for x in (low[0], high[0]) for y in (low[1], high[1])]) @ frame
-    return np.array([(*corner, z) for corner in flat for z in (0.0, roof)])
+    return np.array([(*corner, z) for corner in flat for z in (base, roof)])

@@ -10,6 +10,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from ..data.classes import OBJECT_CLASSES
+from ..models.detection import iou_matrix
 
 MAX_DETECTIONS = 100
 """Detections counted per image, the best ones (COCO's)."""
@@ -77,49 +78,41 @@ def _entry(image: int, box: NDArray[np.float32], label: int) -> dict:
     return {"image_id": image, "category_id": label + 1, "bbox": [x0, y0, x1 - x0, y1 - y0]}
 
 
-def iou_matrix(a: NDArray, b: NDArray) -> NDArray[np.float64]:
-    """Intersection over union (len(a), len(b)) of xyxy boxes."""
-    inter = _intersection(a, b)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1, dtype=np.float64) for boxes in (a, b))
-    union = area_a[:, None] + area_b[None] - inter
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
-
-
-def _intersection(a: NDArray, b: NDArray) -> NDArray[np.float64]:
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    return np.clip(high - low, 0, None).prod(axis=2, dtype=np.float64)
-
-
-def match(frame: Frame, threshold: float = 0.5) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which detections count (K,) and which of them are right (K,): best score first, each label matched once, same
-    class, IoU ≥ `threshold`. Unmatched detections of which more than half lies in one ignored region do not count.
+def match(frame: Frame, threshold: float = 0.5) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which detections count (K,), which of them are right (K,), which labels are found: best score first, each label
+    matched once, same class, IoU ≥ `threshold`. Unmatched detections mostly in an ignored region do not count.
     """
     iou = iou_matrix(frame.boxes, frame.true_boxes)
     iou[frame.classes[:, None] != frame.true_classes[None]] = 0
-    right = np.zeros(len(frame.boxes), bool)
+    right, hit = np.zeros(len(frame.boxes), bool), np.zeros(len(frame.true_boxes), bool)
     for index in np.argsort(-frame.scores, kind="stable"):
-        if iou.shape[1] and (best := int(iou[index].argmax())) >= 0 and iou[index, best] >= threshold:
-            right[index] = True
+        if iou.shape[1] and iou[index, best := int(iou[index].argmax())] >= threshold:
+            right[index] = hit[best] = True
             iou[:, best] = 0
-    area = (frame.boxes[:, 2:] - frame.boxes[:, :2]).prod(axis=1, dtype=np.float64)
-    inside = _intersection(frame.boxes, frame.ignored).max(axis=1, initial=0) > 0.5 * area
-    return right | ~inside, right
+    return right | ~_mostly_inside(frame.boxes, frame.ignored), right, hit
+
+
+def _mostly_inside(boxes: NDArray, regions: NDArray) -> NDArray[np.bool_]:
+    """True where more than half of a box's area lies in one region."""
+    low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2, dtype=np.float64).max(axis=1, initial=0)
+    return shared > 0.5 * (boxes[:, 2:] - boxes[:, :2]).prod(axis=1, dtype=np.float64)
 
 
 def precision_recall(frames: Sequence[Frame], threshold: float = 0.5) -> dict[str, float]:
-    """`precision` and `recall` of all detections, whatever their score, at one IoU threshold; NaN of nothing."""
-    counted = found = labelled = 0
+    """`precision` and `recall` of all detections, whatever their score, at one IoU threshold; NaN of nothing. Labels of
+    which more than half lies in an ignored region need not be found.
+    """
+    counted = found = missed = 0
     for frame in frames:
-        counts, right = match(frame, threshold)
-        counted, found, labelled = (
-            counted + int(counts.sum()),
-            found + int(right.sum()),
-            labelled + len(frame.true_boxes),
-        )
+        counts, right, hit = match(frame, threshold)
+        counted += int(counts.sum())
+        found += int(right.sum())
+        missed += int((~hit & ~_mostly_inside(frame.true_boxes, frame.ignored)).sum())
     return {
         "precision": found / counted if counted else float("nan"),
-        "recall": found / labelled if labelled else float("nan"),
+        "recall": found / (found + missed) if found + missed else float("nan"),
     }
 
 

@@ -174,7 +174,7 @@ def _semantic(sample: Sample, perceived: Perceived) -> NDArray[np.int64] | None:
 def _detection_ece(frames: list[Frame]) -> float:
     confidence, right = [], []
     for frame in frames:
-        counts, hits = match(frame)
+        counts, hits, _ = match(frame)
         confidence.append(frame.scores[counts])
         right.append(hits[counts])
     return calibration_error(np.concatenate(confidence), np.concatenate(right))

@@ -1,0 +1,75 @@
+"""How right the labels are that a vehicle makes itself: against the simulator's truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ..data.auto_label import auto_label
+from ..data.classes import MASKS, OBJECT_CLASSES, UNLABELLED
+from ..data.sample import EgoState, Labels, Sample
+from .detection import Frame, precision_recall
+from .segmentation import Confusion
+
+TRACK_S = 20.0
+
+
+def label_quality(made: Sequence[Labels], truth: Sequence[Labels]) -> dict:
+    """Of the boxes `precision` and `recall` at IoU 0.5, whole and `per_class`; what lies in either's ignored regions does
+    not count. Of each mask `<name>_iou` where both are labelled and `<name>_coverage`, the share of what the truth
+    labels that is labelled at all.
+    """
+    frames = [_frame(own, true) for own, true in zip(made, truth, strict=True)]
+    found: dict = {"samples": len(frames), "boxes": sum(len(frame.boxes) for frame in frames)}
+    found |= precision_recall(frames)
+    found["per_class"] = {
+        name: precision_recall([_only(frame, label) for frame in frames]) for label, name in enumerate(OBJECT_CLASSES)
+    }
+    for name in MASKS:
+        confusion, labelled, wanted = Confusion(2), 0, 0
+        for own, true in ((getattr(a, name), getattr(b, name)) for a, b in zip(made, truth, strict=True)):
+            known = own != UNLABELLED
+            confusion.add(np.where(known, own, 0), np.where(known, true, UNLABELLED).astype(np.uint8))
+            labelled += int((known & (true != UNLABELLED)).sum())
+            wanted += int((true != UNLABELLED).sum())
+        found |= {f"{name}_iou": float(confusion.iou[1]), f"{name}_coverage": labelled / wanted if wanted else 0.0}
+    return found
+
+
+def auto_label_quality(samples: Iterable[Sample]) -> dict:
+    """`label_quality` of `auto_label` on truly labelled samples with points, and by domain. The track of a sample are the
+    ego states of its source's later samples.
+    """
+    drives: dict[str, list[Sample]] = {}
+    for sample in samples:
+        drives.setdefault(sample.source, []).append(sample)
+    made: dict[str, list[tuple[Labels, Labels]]] = {}
+    for drive in drives.values():
+        drive.sort(key=lambda sample: sample.stamp)
+        for index, sample in enumerate(drive):
+            if sample.labels is not None and sample.points is not None:
+                own = auto_label(sample, _track(sample, drive[index + 1 :]))
+                made.setdefault(sample.domain, []).append((own, sample.labels))
+    if not made:
+        raise ValueError("no sample has both points and true labels; collect with points")
+    every = [pair for pairs in made.values() for pair in pairs]
+    by_domain = {domain: label_quality(*zip(*pairs, strict=True)) for domain, pairs in sorted(made.items())}
+    return label_quality(*zip(*every, strict=True)) | {"by_domain": by_domain}
+
+
+def _track(sample: Sample, later: Sequence[Sample]) -> list[EgoState]:
+    return [other.ego for other in later if other.ego and 0 < other.stamp - sample.stamp < TRACK_S]
+
+
+def _frame(own: Labels, true: Labels) -> Frame:
+    ignored = np.concatenate([true.ignored, own.ignored])
+    return Frame(own.boxes, np.ones(len(own.boxes), np.float32), own.classes, true.boxes, true.classes, ignored)
+
+
+def _only(frame: Frame, label: int) -> Frame:
+    own, true = frame.classes == label, frame.true_classes == label
+    return Frame(
+        frame.boxes[own], frame.scores[own], frame.classes[own], frame.true_boxes[true], frame.true_classes[true],
+        frame.ignored,
+    )  # fmt: skip
