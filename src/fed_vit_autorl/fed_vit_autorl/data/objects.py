@@ -58,7 +58,7 @@ class _Shape:
 
 
 def find_objects(standing: NDArray[np.float64], number: NDArray[np.int64], ground: GroundMap) -> list[Found]:
-    """Road users among clusters `number` (N,) of points `standing` (N, 3): x, y in `base_link`, height above the road."""
+    """Road users among clusters `number` (N,) of `standing` (N, 3): x, y in `base_link`, height above the road [m]."""
     tall = cKDTree(standing[standing[:, 2] > TALL_M, :2])
     vehicles, found = [], []
     for points in _split(standing, number):

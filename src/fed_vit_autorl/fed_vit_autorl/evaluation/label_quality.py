@@ -16,9 +16,9 @@ TRACK_S = 20.0
 
 
 def label_quality(made: Sequence[Labels], truth: Sequence[Labels]) -> dict:
-    """Of the boxes `precision` and `recall` at IoU 0.5, whole and `per_class`; what lies in either's ignored regions does
-    not count. Of each mask `<name>_iou` where both are labelled and `<name>_coverage`, the share of what the truth
-    labels that is labelled at all.
+    """Of the boxes `precision` and `recall` at IoU 0.5, whole and `per_class`; what lies in either's ignored regions
+    does not count. Of each mask `<name>_iou` where both are labelled and `<name>_coverage`, the share of what the
+    truth labels that is labelled at all.
     """
     frames = [_frame(own, true) for own, true in zip(made, truth, strict=True)]
     found: dict = {"samples": len(frames), "boxes": sum(len(frame.boxes) for frame in frames)}
@@ -38,8 +38,8 @@ def label_quality(made: Sequence[Labels], truth: Sequence[Labels]) -> dict:
 
 
 def auto_label_quality(samples: Iterable[Sample]) -> dict:
-    """`label_quality` of `auto_label` on truly labelled samples with points, and by domain. The track of a sample are the
-    ego states of its source's later samples.
+    """`label_quality` of `auto_label` on truly labelled samples with points, and by domain. The track of a sample are
+    the ego states of its source's later samples. Raises ValueError without such samples.
     """
     drives: dict[str, list[Sample]] = {}
     for sample in samples:
