@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
+from rich.progress import Progress as Bar
 
 from fed_vit_autorl.data.sample import Sample
 from fed_vit_autorl.data.store import ExperienceStore
@@ -78,6 +82,21 @@ def collect(drive: Drive, folder: Path, report: Callable[[int], None] = lambda k
                         kept += 1
                 report(kept)
     return kept
+
+
+def collect_all(drives: Sequence[Drive], work: Path, jobs: int, bar: Bar) -> list[Path]:
+    """One folder of samples per drive below `work`, named by what it holds; only what is missing is driven."""
+    folders = [work / hashlib.sha256(msgspec.json.encode(drive)).hexdigest()[:12] for drive in drives]
+    with get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:  # libsumo holds one world per process
+        collected = pool.imap_unordered(_collect_one, zip(drives, folders, strict=True))
+        for _ in bar.track(collected, len(drives), description=f"collecting {work.name}"):
+            pass
+    return folders
+
+
+def _collect_one(job: tuple[Drive, Path]) -> int:
+    os.environ["LP_NUM_THREADS"] = "1"  # the software renderer takes every core otherwise
+    return collect(*job)
 
 
 def _goes_on(observations: dict[str, Observation]) -> bool:

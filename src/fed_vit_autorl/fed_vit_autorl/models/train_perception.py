@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import click
@@ -27,7 +25,7 @@ from fed_vit_autorl.evaluation.perception import PerceptionEvaluator
 from fed_vit_autorl.federated.refusal import ConfigurationRefused
 
 from .batches import Batches
-from .collect import Drive, collect
+from .collect import Drive, collect_all
 from .model_card import model_card
 from .packaging import perception_files
 from .perception import ViTPerception
@@ -106,7 +104,9 @@ def perception(config: Path, output: Path, work: Path, key: Path, jobs: int, fre
     if fresh:
         checkpoint.unlink(missing_ok=True)
     with Bar(console=Console(stderr=True)) as bar:
-        folders = {part: _collect(getattr(settings, part), work, jobs, part, bar) for part in ("drives", "held_out")}
+        folders = {
+            part: collect_all(getattr(settings, part), work / part, jobs, bar) for part in ("drives", "held_out")
+        }
         torch.set_num_threads(jobs)
         model = _train(settings, folders["drives"], augment, checkpoint, bar)
         files, golden = perception_files(model, _golden(folders["held_out"]))
@@ -125,21 +125,6 @@ def perception(config: Path, output: Path, work: Path, key: Path, jobs: int, fre
         configuration=settings.digest,
     )
     emit({"release": str(output), "model_id": manifest.model_id, "held_out": figures}, as_json)
-
-
-def _collect(drives: Sequence[Drive], work: Path, jobs: int, part: str, bar: Bar) -> list[Path]:
-    """One folder of samples per drive, named by what it holds; only what is missing is driven."""
-    folders = [work / part / hashlib.sha256(msgspec.json.encode(drive)).hexdigest()[:12] for drive in drives]
-    task = bar.add_task(f"collecting {part}", total=len(drives))
-    with get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:  # libsumo holds one world per process
-        for _ in pool.imap_unordered(_collect_one, zip(drives, folders, strict=True)):
-            bar.advance(task)
-    return folders
-
-
-def _collect_one(job: tuple[Drive, Path]) -> int:
-    os.environ["LP_NUM_THREADS"] = "1"  # the software renderer takes every core otherwise
-    return collect(*job)
 
 
 def _train(
