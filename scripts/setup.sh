@@ -53,7 +53,7 @@ debian_packages() {
 python_environment() {
   local python key venv
   python=$(find_python) || die "needs Python 3.11 or 3.12 with its headers and venv module (Debian: apt-get install python3 python3-venv python3-dev)"
-  key=$( { cat "$root"/requirements/*.txt "$root"/scripts/fix_wheels.py; "$python" -V; } | sha256sum | cut -c1-16)
+  key=$( { cat "$root"/requirements/{cloud,constraints,dev,ros,simulation,vehicle}.txt "$root"/scripts/fix_wheels.py; "$python" -V; } | sha256sum | cut -c1-16)
   venv=$cache/venv-$key
   mkdir -p "$cache"
   exec 9>"$cache/lock"
