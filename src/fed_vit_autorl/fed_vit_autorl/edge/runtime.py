@@ -19,7 +19,7 @@ import onnxruntime
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.release import Manifest, Reason, ReleaseRefused
 
-GOLDEN_TOLERANCE = 1e-3
+from .profiles import PROFILES
 
 
 class RuntimeReason(StrEnum):
@@ -27,6 +27,7 @@ class RuntimeReason(StrEnum):
 
     UNKNOWN_PROVIDER = "unknown_provider"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
+    UNKNOWN_PROFILE = "unknown_profile"
     BAD_INPUTS = "bad_inputs"
 
 
@@ -102,22 +103,26 @@ def load(
     provider: str = "cpu",
     options: RuntimeOptions = RuntimeOptions(),
     expected_inputs: Mapping[str, tuple[int, ...]] | None = None,
+    profile: str = "full",
 ) -> ModelRuntime:
     """Load `model` of a release that `release.verify` has passed, warm, its golden batch checked.
 
-    `expected_inputs`: what the caller will feed, refused as bad_inputs when the model takes something else.
-    Raises ReleaseRefused (bad_digest, bad_graph, bad_weights, bad_inputs, golden_mismatch …) or RuntimeRefused.
+    `expected_inputs`: what the caller will feed, refused as bad_inputs when the model takes something else. `profile`:
+    a name of `profiles.PROFILES`. Raises ReleaseRefused (bad_digest, bad_graph, bad_weights, bad_inputs,
+    golden_mismatch …) or RuntimeRefused.
     """
+    if profile not in PROFILES:
+        raise RuntimeRefused(RuntimeReason.UNKNOWN_PROFILE, f"{profile!r}; known: {', '.join(PROFILES)}")
     graph = release.read_file(folder, manifest, f"{model}.onnx")
     weights = release.read_weights(folder, manifest, model)
     golden = release.unpack_golden(release.read_file(folder, manifest, release.GOLDEN), model)
-    runtime = create(graph, weights, provider, options)
+    check_weights(graph, weights)
+    runtime = create(*PROFILES[profile].make(graph, weights), provider, options)
     try:
         if expected_inputs is not None and dict(expected_inputs) != runtime.input_shapes:
-            raise ReleaseRefused(
-                Reason.BAD_INPUTS, f"takes {runtime.input_shapes}, the caller feeds {dict(expected_inputs)}"
-            )
-        check_golden(runtime, *golden)
+            found = f"takes {runtime.input_shapes}, the caller feeds {dict(expected_inputs)}"
+            raise ReleaseRefused(Reason.BAD_INPUTS, found)
+        check_golden(runtime, *golden, PROFILES[profile].tolerance)
     except BaseException:
         runtime.close()
         raise
@@ -139,9 +144,9 @@ def golden_outputs(runtime: ModelRuntime, inputs: Mapping[str, np.ndarray]) -> d
 
 
 def golden_error(outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
-    """Largest difference over all outputs, each relative to the larger of 1 and its own largest expected magnitude."""
+    """The worst output's error: norm of the difference over norm of the expected values."""
     return max(
-        float(np.abs(outputs[name] - expected[name]).max() / max(1.0, np.abs(expected[name]).max()))
+        float(np.linalg.norm(outputs[name] - expected[name]) / max(np.linalg.norm(expected[name]), 1e-3))
         for name in expected
     )
 
@@ -150,15 +155,15 @@ def check_golden(
     runtime: ModelRuntime,
     inputs: Mapping[str, np.ndarray],
     expected: Mapping[str, np.ndarray],
-    tolerance: float = GOLDEN_TOLERANCE,
+    tolerance: float = PROFILES["full"].tolerance,
 ) -> None:
     """Raise ReleaseRefused(golden_mismatch) unless the runtime reproduces the golden outputs within `tolerance`."""
     outputs = golden_outputs(runtime, inputs)
     if not expected or {n: a.shape for n, a in outputs.items()} != {n: a.shape for n, a in expected.items()}:
         raise ReleaseRefused(Reason.GOLDEN_MISMATCH, "no golden batch, or its outputs are not the model's")
     error = golden_error(outputs, expected)
-    if not error <= tolerance:
-        raise ReleaseRefused(Reason.GOLDEN_MISMATCH, f"off by {error:.3g} relative, at most {tolerance:.3g}")
+    if not error <= tolerance:  # NaN is no match either
+        raise ReleaseRefused(Reason.GOLDEN_MISMATCH, f"off by {error:.3g}, at most {tolerance:.3g}")
 
 
 @dataclass
@@ -193,21 +198,27 @@ def external_initializers(graph: bytes) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _session(
-    graph: bytes, weights: Mapping[str, np.ndarray], options: RuntimeOptions, providers: list
-) -> onnxruntime.InferenceSession:
+def check_weights(graph: bytes, weights: Mapping[str, np.ndarray]) -> list[str]:
+    """Names of the weights that the graph is to be given. Raises ReleaseRefused (bad_graph, bad_weights)."""
     wanted = external_initializers(graph)
     for name, shape in wanted.items():
         if name not in weights or weights[name].shape != shape:
             found = weights[name].shape if name in weights else "nothing"
             raise ReleaseRefused(Reason.BAD_WEIGHTS, f"{name}: the graph wants {shape}, the weights hold {found}")
+    return list(wanted)
+
+
+def _session(
+    graph: bytes, weights: Mapping[str, np.ndarray], options: RuntimeOptions, providers: list
+) -> onnxruntime.InferenceSession:
+    wanted = check_weights(graph, weights)
     session_options = onnxruntime.SessionOptions()
     session_options.intra_op_num_threads = options.threads
     session_options.inter_op_num_threads = 1
     session_options.log_severity_level = 3  # its constant folding warns of every cast that it leaves to run time
     session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # two vehicles may share two cores
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(weights[name])) for name in wanted]
-    session_options.add_external_initializers(list(wanted), values)
+    session_options.add_external_initializers(wanted, values)
     try:
         return onnxruntime.InferenceSession(graph, session_options, providers=providers)
     except Exception as error:  # ONNX Runtime raises a class per status code, all direct children of Exception

@@ -1,0 +1,86 @@
+"""Precision profiles: lighter forms of a model, made from its graph and weights on the vehicle.
+
+A release ships one graph and one set of weights; a profile turns them into what a runtime is given. Each names how far
+its outputs may be from the golden ones: a profile that ruins a model is refused when it is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
+
+Model = tuple[bytes, Mapping[str, np.ndarray]]
+"""Graph, and the weights that are not in it."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """`make` turns a model into its lighter form; `tolerance` is the relative error that its golden outputs may
+    have."""
+
+    make: Callable[[bytes, Mapping[str, np.ndarray]], Model]
+    tolerance: float
+
+
+def int8(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
+    """Matrix products in 8 bits: weights per channel, activations scaled as they come (dynamic quantisation)."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "folded.onnx"), Path(folder, "int8.onnx")
+        source.write_bytes(folded(graph, weights).SerializeToString())
+        quantize_dynamic(source, target, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+        return target.read_bytes(), {}
+
+
+def int4(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
+    """Matrices in 4 bits, in blocks of 32 with a scale each: a model of less than half the size, not a faster one."""
+    quantiser = MatMulNBitsQuantizer(folded(graph, weights), block_size=32, is_symmetric=True, accuracy_level=4)
+    quantiser.process()
+    return quantiser.model.model.SerializeToString(), {}
+
+
+def half(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
+    """Half precision throughout, for GPUs; inputs and outputs stay float32."""
+    model = convert_float_to_float16(folded(graph, weights), keep_io_types=True)
+    return model.SerializeToString(), {}
+
+
+PROFILES: dict[str, Profile] = {
+    "full": Profile(lambda graph, weights: (graph, weights), 1e-3),
+    "int8": Profile(int8, 0.05),
+    "int4": Profile(int4, 0.2),
+    "half": Profile(half, 0.02),
+}
+
+
+def folded(graph: bytes, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """The model with its weights inside and its constants folded, matrix products left as such."""
+    model = onnx.ModelProto.FromString(graph)
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            tensor.ClearField("external_data")
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            tensor.raw_data = np.ascontiguousarray(weights[tensor.name], np.float32).tobytes()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
+        onnxruntime.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["MatMulAddFusion"],
+        )
+        return onnx.load(options.optimized_model_filepath)
