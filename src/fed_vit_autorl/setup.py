@@ -7,10 +7,16 @@ EXTRAS = {
         "mujoco==4.0.*",
         "gymnasium[box2d]>=1.2",
         "matplotlib>=3.10",
-    ]
-    + ["faster-coco-eval>=1.6", "optuna>=4.5"],
-    "edge": ["torch>=2.8", "torchvision>=0.23", "timm>=1.0.20", "onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.22"]
-    + [
+        "faster-coco-eval>=1.6",
+        "optuna>=4.5",
+    ],
+    "edge": [
+        "torch>=2.8",
+        "torchvision>=0.23",
+        "timm>=1.0.20",
+        "onnx>=1.19",
+        "onnxscript>=0.5",
+        "onnxruntime>=1.22",
         "opencv-python-headless>=4.11",
         "av>=14",
         "paho-mqtt>=2.1",
@@ -18,8 +24,12 @@ EXTRAS = {
         "torch-pruning>=1.6",
         "python-can>=4.6",
     ],
-    "cloud": ["onnxruntime>=1.22", "paho-mqtt>=2.1", "starlette>=0.47", "uvicorn>=0.35", "httpx>=0.28"]
-    + [
+    "cloud": [
+        "onnxruntime>=1.22",
+        "paho-mqtt>=2.1",
+        "starlette>=0.47",
+        "uvicorn>=0.35",
+        "httpx>=0.28",
         "prometheus-client>=0.22",
         "faster-coco-eval>=1.6",
         "tuf>=6",
@@ -42,12 +52,14 @@ COMMANDS = [
     "doctor = fed_vit_autorl.cli.doctor:doctor",
     "bench = fed_vit_autorl.cli.bench:bench",
     "train = fed_vit_autorl.cli.train:train",
+    "evaluate = fed_vit_autorl.cli.evaluate:evaluate",
 ]
 TRAINING = [
     "perception = fed_vit_autorl.models.train_perception:perception",
     "policy = fed_vit_autorl.reinforcement.train_policy:policy",
     "cloning = fed_vit_autorl.reinforcement.train_cloning:cloning",
 ]
+EVALUATIONS = ["driving = fed_vit_autorl.reinforcement.evaluate_driving:driving"]
 BENCHES: list[str] = []
 STUDIES = ["lunarlander = fed_vit_autorl.reinforcement.algorithms.bench_lunarlander:bench_lunarlander"]
 
@@ -63,14 +75,23 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/fed_vit_autorl"]),
         ("share/fed_vit_autorl", ["package.xml"]),
     ],
-    install_requires=["numpy>=2", "scipy>=1.15", "msgspec>=0.19", "safetensors>=0.5", "cryptography>=46", "click>=8.1"]
-    + ["rich>=13", "pyyaml>=6"],
+    install_requires=[
+        "numpy>=2",
+        "scipy>=1.15",
+        "msgspec>=0.19",
+        "safetensors>=0.5",
+        "cryptography>=46",
+        "click>=8.1",
+        "rich>=13",
+        "pyyaml>=6",
+    ],
     extras_require=EXTRAS,
     zip_safe=False,
     entry_points={
         "console_scripts": ["fedvit = fed_vit_autorl.cli.__main__:main"],
         "fedvit.commands": COMMANDS,
         "fedvit.train": TRAINING,
+        "fedvit.evaluate": EVALUATIONS,
         "fedvit.benches": BENCHES,
         "fedvit.studies": STUDIES,
     },
