@@ -10,13 +10,18 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/fed_vit_bringup"]),
         ("share/fed_vit_bringup", ["package.xml"]),
-        # Users edit and launch these two folders at the repository's root.
+        # Folders at the repository's root, where users edit and launch.
         ("share/fed_vit_bringup/config", glob("../../config/*.*")),
         ("share/fed_vit_bringup/launch", glob("../../launch/*.launch.py")),
+        ("share/fed_vit_bringup/releases/base", glob("../../releases/base/*")),
+        ("share/fed_vit_bringup/releases/keys", glob("../../releases/keys/*")),
     ],
     zip_safe=False,
     entry_points={
-        "console_scripts": ["observer = fed_vit_bringup.demo.observer:main"],
+        "console_scripts": [
+            "observer = fed_vit_bringup.demo.observer:main",
+            "relay_node = fed_vit_bringup.relay_node:main",
+        ],
         "fedvit.commands": [
             "demo = fed_vit_bringup.demo.command:demo",
             "up = fed_vit_bringup.commands:up",

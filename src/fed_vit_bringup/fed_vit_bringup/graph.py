@@ -4,6 +4,7 @@ Neither ``launch`` nor ``rclpy`` is imported, so that the graph can be read, tes
 the nodes in a graph is the order in which they come up; they stop in the reverse one.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ class NodeSpec:
         required: the whole graph stops when its process ends.
         screen: what the process prints goes to the terminal instead of its log file.
         environment: added to the process's environment.
+        folder: working folder of the process; relative paths in parameters start there.
         log_level: of the node's ROS logger.
     """
 
@@ -46,6 +48,7 @@ class NodeSpec:
     required: bool = False
     screen: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    folder: str = "."
     log_level: str = "info"
 
     @property
@@ -80,6 +83,19 @@ class Graph:
         return found
 
 
+def home() -> Path:
+    """The folder with ``config`` and ``releases``: the checkout where links lead there, else the package's share."""
+    profile = Path(get_package_share_directory("fed_vit_bringup")) / "config" / "fastdds.xml"
+    return profile.resolve().parents[1]
+
+
+def middleware_environment() -> dict[str, str]:
+    """Fast DDS drops large images without a profile: Jazzy reads the first variable, Kilted the second."""
+    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+    profile = str(home() / "config" / "fastdds.xml")
+    return {name: os.environ.get(name, profile) for name in names}
+
+
 @dataclass(frozen=True)
 class Arguments:
     """What every graph can be told; the same names on the command line of ``ros2 launch`` and of ``fedvit up``."""
@@ -93,8 +109,7 @@ class Arguments:
 
     def common(self, name: str, parameters: Mapping[str, Value]) -> dict:
         """What these arguments mean for the node ``name``, whose own ``parameters`` come on top."""
-        config = Path(get_package_share_directory("fed_vit_bringup")) / "config"
-        own = config / f"{name}.yaml"
+        own = home() / "config" / f"{name}.yaml"
         files = (str(own),) if own.is_file() else ()
         return {
             "name": name,
@@ -102,6 +117,8 @@ class Arguments:
             "parameters_files": files + ((self.params_file,) if self.params_file else ()),
             "parameters": {"use_sim_time": self.use_sim_time, **parameters},
             "log_level": self.log_level,
+            "environment": middleware_environment(),
+            "folder": str(home()),
         }
 
 
@@ -267,6 +284,8 @@ def parse_arguments(kind: type[Arguments], given: Mapping[str, str]) -> Argument
     unknown = sorted(set(given) - set(fields))
     if unknown:
         raise ValueError(f"no argument {', '.join(unknown)}; there are: {', '.join(fields)}")
+    if given.get("params_file"):
+        given = {**given, "params_file": str(Path(given["params_file"]).absolute())}
     return kind(**{name: _PARSERS[type(fields[name].default)](name, text) for name, text in given.items()})
 
 

@@ -102,6 +102,7 @@ def node_action(spec: NodeSpec, api: LaunchApi) -> Any:
         remappings=list(spec.remappings),
         ros_arguments=["--log-level", spec.log_level],
         additional_env=dict(spec.environment),
+        cwd=spec.folder,
         respawn=spec.respawn,
         respawn_delay=RESPAWN_DELAY_S,
         output="screen",

@@ -72,6 +72,7 @@ class NodeProcess:
             output = None if spec.screen else log
             self._process = subprocess.Popen(
                 command,
+                cwd=spec.folder,
                 env={**os.environ, **environment, **spec.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

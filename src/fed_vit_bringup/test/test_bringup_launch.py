@@ -80,6 +80,8 @@ def supervised(spec: NodeSpec, folder: Path) -> dict:
         "parameters": [*[value for flag, value in pairs if flag == "--params-file"][:-1], dict(spec.parameters)],
         "ros_arguments": ["--log-level", next(value for flag, value in pairs if flag == "--log-level")],
         "respawn": spec.respawn,
+        "cwd": spec.folder,
+        "additional_env": spec.environment,
         "lifecycle": spec.lifecycle,
     }
 

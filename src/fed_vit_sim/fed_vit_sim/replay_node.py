@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,17 +76,21 @@ def replay(node: Node, executor: SingleThreadedExecutor, parameters: Parameters)
     with (
         Bag(Path(parameters.bag), mapping) as bag,
         VideoWriter(video_path, VIDEO_RATE) as video,
+        ThreadPoolExecutor(1) as painter,
         Progress(*columns, console=Console(stderr=True)) as progress,
     ):
         task = progress.add_task("replay", total=bag.frames)
         first = None
+        painted = painter.submit(lambda: None)
         for frame in Lockstep(node, executor).play(bag):
             metrics.add(frame)
             if frame.image is not None:
                 first = frame.stamp_ns if first is None else first
                 title = f"{Path(parameters.bag).stem}  {(frame.stamp_ns - first) * 1e-9:.1f} s"
-                video.add(draw(rgb_image(frame.image), overlay_of(frame, title)))
+                painted.result()  # one picture is painted while the nodes answer the next, never more
+                painted = painter.submit(_paint, video, frame, title)
             progress.advance(task)
+        painted.result()
         topics, missing = dict(bag.topics), list(bag.missing)
     report = {
         "bag": str(parameters.bag),
@@ -98,6 +103,10 @@ def replay(node: Node, executor: SingleThreadedExecutor, parameters: Parameters)
     (output / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     write_page(output / "report.html", report, metrics.rows)
     return report
+
+
+def _paint(video: VideoWriter, frame: Frame, title: str) -> None:
+    video.add(draw(rgb_image(frame.image), overlay_of(frame, title)))
 
 
 def main() -> None:

@@ -85,8 +85,8 @@ def _tint(canvas: NDArray, mask: NDArray | None, colour: tuple[int, int, int], s
         return
     height, width = canvas.shape[:2]
     smooth = cv2.resize(np.asarray(mask, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    alpha = (np.clip((smooth - 0.4) / 0.2, 0.0, 1.0) * strength)[..., None]
-    canvas[:] = (canvas * (1.0 - alpha) + np.array(colour, np.float32) * alpha).astype(np.uint8)
+    alpha = np.clip((smooth - 0.4) * 5.0, 0.0, 1.0) * np.float32(strength)
+    cv2.blendLinear(np.full_like(canvas, colour), canvas, alpha, 1.0 - alpha, dst=canvas)
     contours, _ = cv2.findContours((smooth > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(canvas, contours, -1, colour, 1, cv2.LINE_AA)
 
