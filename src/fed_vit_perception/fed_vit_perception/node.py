@@ -1,18 +1,20 @@
 """The perception node: one scene for every image, by a model that can be replaced in flight."""
 
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fed_vit_msgs.msg import ModelRelease, ModelStatus, Scene
+from fed_vit_msgs.msg import LatencyReport, ModelRelease, ModelStatus, Scene
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from fed_vit_autorl.data.sample import CameraModel, base_from_optical
 from fed_vit_autorl.deployment import keys
 from fed_vit_autorl.deployment.release import Manifest, ReleaseRefused
 from fed_vit_autorl.edge import runtime
+from fed_vit_autorl.edge.dynamic_quantizer import PROFILES_BY_BITS, DynamicQuantizer
 from fed_vit_autorl.edge.hot_swap import HotSwap, Outcome
 from fed_vit_autorl.edge.perceiver import Perceiver, Seen
 from fed_vit_autorl.edge.runtime import RuntimeOptions, RuntimeRefused
@@ -39,12 +41,14 @@ class Parameters:
     release: str = parameter("releases/base", "folder of the release that the node starts with")
     trusted_keys: str = parameter("releases/keys", "public keys (*.pub) that may sign releases: a folder or a file")
     provider: str = parameter("cpu", "what runs the model: cpu, cuda or tensorrt")
+    profile: str = parameter("full", "precision: full, int8, int4, half (GPU), or dynamic: by the scene's complexity")
+    light_profile: str = parameter("int8", "precision while the latency monitor asks for a lighter one")
     threads: int = parameter(1, "threads of one inference", Bounds(1, 64))
     score_threshold: float = parameter(0.3, "objects below this score are not reported", Bounds(0.01, 0.99))
     sectors: int = parameter(16, "sectors of the view for free_distance", Bounds(1, 256))
     camera_position: list = parameter([1.2, 0.0, 1.5], "x, y, z of the camera in base_link [m]")
     camera_pitch: float = parameter(0.0, "pitch of the camera, down is positive [rad]", Bounds(-1.5, 1.5))
-    lidar_position: list = parameter([1.0, 0.0, 1.9], "x, y, z of the LiDAR in base_link [m]")
+    lidar_position: list = parameter([1.2, 0.0, 1.9], "x, y, z of the LiDAR in base_link [m]")
     lidar_yaw: float = parameter(0.0, "rotation of the LiDAR about z [rad]", Bounds(-3.15, 3.15))
 
 
@@ -59,11 +63,13 @@ class PerceptionNode(VehicleNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("perception", **options)
-        self._swap: HotSwap[Perceiver] | None = None
+        self._swap: HotSwap[dict[str, Perceiver]] | None = None
 
     def setup(self, parameters: Parameters) -> None:
         """Loads the release and makes the handles."""
         self._parameters = parameters
+        self._quantizer = DynamicQuantizer()
+        self._light = False
         trusted = keys.load_public_keys(Path(parameters.trusted_keys))
         try:
             self._swap = HotSwap(Path(parameters.release), trusted, self._load)
@@ -81,25 +87,48 @@ class PerceptionNode(VehicleNode):
         self.listen("camera/camera_info", self._on_camera)
         self.listen("lidar/points", self._on_cloud)
         self.listen("model/active", self._on_release)
+        self.listen("latency/report", self._on_latency)
         self.listen("camera/image", self._on_image)
 
     def teardown(self) -> None:
         """Lets a load in progress end and frees the model."""
         if self._swap is not None:
             self._swap.finish()
-            self._swap.active.model.runtime.close()
+            for perceiver in self._swap.active.model.values():
+                perceiver.runtime.close()
             self._swap = None
 
     def diagnose(self) -> tuple[int, str, dict[str, Any]]:
         """The model, how many images it has seen, and how many a swap has cost."""
         model = self._swap.active.manifest.model_id
-        values = {"model": model, "frames": self._frames, "frames_dropped_by_swap": self._gaps.dropped}
+        values = {
+            "model": model,
+            "profile": self._profile(),
+            "frames": self._frames,
+            "frames_dropped_by_swap": self._gaps.dropped,
+        }
         return 0, f"seeing with {model}", values
 
-    def _load(self, folder: Path, manifest: Manifest) -> Perceiver:
-        options = RuntimeOptions(threads=self._parameters.threads)
-        loaded = runtime.load(folder, manifest, "perception", self._parameters.provider, options)
-        return Perceiver(loaded, self._parameters.score_threshold)
+    def _load(self, folder: Path, manifest: Manifest) -> dict[str, Perceiver]:
+        """Every profile that may be asked for, so that changing it costs no frame."""
+        given = self._parameters
+        names = set(PROFILES_BY_BITS if given.profile == "dynamic" else [given.profile]) | {given.light_profile}
+        options = RuntimeOptions(threads=given.threads)
+        return {
+            name: Perceiver(
+                runtime.load(folder, manifest, "perception", given.provider, options, profile=name),
+                given.score_threshold,
+            )
+            for name in sorted(names)
+        }
+
+    def _on_latency(self, message: LatencyReport, info: dict) -> None:
+        self._light = message.requested_profile != "full"
+
+    def _profile(self) -> str:
+        if self._light:
+            return self._parameters.light_profile
+        return self._quantizer.profile if self._parameters.profile == "dynamic" else self._parameters.profile
 
     def _on_camera(self, message: CameraInfo, info: dict) -> None:
         self._see_with(camera_model(message, self._base_from_camera))
@@ -123,10 +152,11 @@ class PerceptionNode(VehicleNode):
         outcome = self._swap.swap()
         now = seconds(message.header.stamp)
         image = rgb_image(message)
-        active = self._swap.active
-        seen = active.model(image)
+        active, profile = self._swap.active, self._profile()
+        seen = active.model[profile](image)
+        self._quantizer.choose(self._quantizer.estimate_complexity(seen, message.height))
         scene = self._scene(seen, now, (message.width, message.height))
-        scene.header, scene.model_id, scene.profile = message.header, active.manifest.model_id, "full"
+        scene.header, scene.model_id, scene.profile = message.header, active.manifest.model_id, profile
         scene.trace = close_stamp([], stamp)
         self._scenes.publish(scene)
         self._frames += 1
@@ -169,4 +199,5 @@ def _base_from_lidar(position: list[float], yaw: float) -> np.ndarray:
 
 def main() -> None:
     """Entry point of `perception_node`."""
+    sys.setswitchinterval(0.0005)  # while a model loads beside it, an image waits for the interpreter at most this long
     run(PerceptionNode)

@@ -7,7 +7,7 @@ import pytest
 import rclpy
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fed_vit_msgs.msg import ModelRelease, ModelStatus, Scene
+from fed_vit_msgs.msg import LatencyReport, ModelRelease, ModelStatus, Scene
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
@@ -40,17 +40,17 @@ def base(tmp_path_factory):
 class World:
     """The topics around one active perception node."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **given):
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=DOMAIN)
-        options = {"release": str(folder), "trusted_keys": str(folder.parent), "score_threshold": 0.01}
+        options = {"release": str(folder), "trusted_keys": str(folder.parent), "score_threshold": 0.01} | given
         values = [Parameter(name, value=value) for name, value in options.items()]
         self.node = PerceptionNode(context=self.context, parameter_overrides=values)
         self.peer = rclpy.create_node("peer", context=self.context)
         self.scenes, self.statuses = [], []
         self.publishers = {}
         for kind, name in ((Image, "camera/image"), (CameraInfo, "camera/camera_info"), (PointCloud2, "lidar/points"),
-                           (ModelRelease, "model/active")):  # fmt: skip
+                           (ModelRelease, "model/active"), (LatencyReport, "latency/report")):  # fmt: skip
             self.publishers[name] = self.peer.create_publisher(kind, name, PROFILES[TOPICS[name].qos])
         for kind, name, into in (
             (Scene, "perception/fed_vit", self.scenes),
@@ -192,6 +192,24 @@ def test_a_release_with_wrong_golden_outputs_is_refused_and_the_old_one_stays(wo
         world.executor.spin_once(timeout_sec=0.05)
     assert (world.statuses[0].active, world.statuses[0].reason) == (False, "golden_mismatch")
     assert world.seen().model_id == manifest.model_id
+
+
+def test_a_request_for_a_lighter_profile_is_obeyed_within_five_frames_and_taken_back(world):
+    request = world.publishers["latency/report"].publish
+    for requested, profile in (("light", "int8"), ("full", "full")):
+        request(LatencyReport(requested_profile=requested))
+        for _ in range(5):
+            if world.seen().profile == profile:
+                break
+        assert world.scenes[-1].profile == profile
+
+
+def test_a_profile_by_the_scenes_complexity_changes_without_a_lost_frame(base):
+    world = World(base[0], profile="dynamic")
+    profiles = [world.seen().profile for _ in range(4)]
+    assert profiles[0] == "full"
+    assert len(world.scenes) == 4
+    world.close()
 
 
 def test_a_wrong_release_at_start_leaves_the_node_unconfigured(base, tmp_path):
