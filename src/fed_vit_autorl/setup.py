@@ -59,7 +59,12 @@ TRAINING = [
     "policy = fed_vit_autorl.reinforcement.train_policy:policy",
     "cloning = fed_vit_autorl.reinforcement.train_cloning:cloning",
 ]
-EVALUATIONS = ["driving = fed_vit_autorl.reinforcement.evaluate_driving:driving"]
+EVALUATIONS = [
+    "perception = fed_vit_autorl.evaluation.evaluate_perception:perception",
+    "labels = fed_vit_autorl.evaluation.evaluate_labels:labels",
+    "driving = fed_vit_autorl.reinforcement.evaluate_driving:driving",
+    "cloning = fed_vit_autorl.evaluation.evaluate_cloning:cloning",
+]
 BENCHES: list[str] = []
 STUDIES = ["lunarlander = fed_vit_autorl.reinforcement.algorithms.bench_lunarlander:bench_lunarlander"]
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+TRAINED_SHARE = 0.75
+"""The first part of a drive trains a driver, the rest scores it."""
+
 
 def cloning_errors(steering: NDArray, human: NDArray) -> dict[str, float]:
     """`steering_mae` (in the unit given), `steering_correlation` (Pearson; NaN if either never moves), `frames`.

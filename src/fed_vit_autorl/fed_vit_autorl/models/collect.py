@@ -51,6 +51,8 @@ def collect(drive: Drive, folder: Path, report: Callable[[int], None] = lambda k
     """
     store = ExperienceStore(folder, CAPACITY_BYTES)
     kept = len(store)
+    if kept >= drive.samples:
+        return kept
     names = [f"ego_{number}" for number in range(drive.egos)]
     config = WorldConfig(
         town=drive.town,

@@ -12,12 +12,10 @@ from torch.nn import functional
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.data.datasets.base import DatasetRefused
 from fed_vit_autorl.data.datasets.cloning import CONTROL_TOPIC, IMAGE_TOPIC, read_demonstrations
-from fed_vit_autorl.evaluation.cloning import cloning_errors
+from fed_vit_autorl.evaluation.cloning import TRAINED_SHARE, cloning_errors
 from fed_vit_autorl.reinforcement.camera_driver import CameraDriver, prepare
 
 BATCH = 32
-TRAINED_SHARE = 0.75
-"""First part of a drive; `evaluate cloning` scores the rest."""
 
 
 def train_driver(

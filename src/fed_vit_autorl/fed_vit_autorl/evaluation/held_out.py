@@ -1,0 +1,36 @@
+"""Labelled pictures of towns that no training has seen, in every weather."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.progress import Progress
+
+from fed_vit_autorl.data.datasets import Dataset
+from fed_vit_autorl.data.datasets.stored import Stored
+from fed_vit_autorl.data.store import SampleFolder
+from fed_vit_autorl.models.collect import Drive, collect_all
+from fed_vit_autorl.reinforcement.collect import FIRST_EVALUATION_SEED
+from fed_vit_autorl.simulation.town import TownKind, TownSpec
+from fed_vit_autorl.simulation.weather import WEATHERS
+
+FOLDER = Path("out/held_out")
+TOWNS = (
+    TownSpec(TownKind.GRID, FIRST_EVALUATION_SEED, size=4),
+    TownSpec(TownKind.SPIDER, FIRST_EVALUATION_SEED + 1, size=6),
+    TownSpec(TownKind.RANDOM, FIRST_EVALUATION_SEED + 2, size=6),
+)
+
+
+def held_out_drives(samples: int = 60) -> list[Drive]:
+    """A drive of `samples` pictures with LiDAR in every weather, through the towns in turn."""
+    return [
+        Drive(town=TOWNS[i % len(TOWNS)], weather=weather, samples=samples, seed=FIRST_EVALUATION_SEED + i, points=True)
+        for i, weather in enumerate(WEATHERS)
+    ]
+
+
+def held_out_samples(jobs: int, bar: Progress, folder: Path = FOLDER) -> list[Dataset]:
+    """The pictures of `held_out_drives`, a data set per drive; driven once and kept below `folder`."""
+    stores = [SampleFolder(one) for one in collect_all(held_out_drives(), folder, jobs, bar)]
+    return [Stored(store, store.keys()) for store in stores]
