@@ -53,6 +53,7 @@ COMMANDS = [
     "bench = fed_vit_autorl.cli.bench:bench",
     "train = fed_vit_autorl.cli.train:train",
     "evaluate = fed_vit_autorl.cli.evaluate:evaluate",
+    "campaign = fed_vit_autorl.safety.campaign.command:campaign",
 ]
 TRAINING = [
     "perception = fed_vit_autorl.models.train_perception:perception",

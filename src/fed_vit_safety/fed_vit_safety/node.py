@@ -102,7 +102,7 @@ class SafetyNode(VehicleNode):
 
     def _on_event(self, message: VehicleEvent, info: dict) -> None:
         if message.kind == VehicleEvent.COLLISION:
-            self._inputs.events = (*self._inputs.events, Reason.COLLISION)[:8]
+            self._inputs.collision = True
 
     def _on_proposal(self, message: ControlProposal, info: dict) -> None:
         stamp = open_stamp("safety", info)
@@ -126,10 +126,10 @@ class SafetyNode(VehicleNode):
             output = self._shield.step(self._inputs, now)
         except Exception:  # whatever goes wrong in here, the vehicle stops and an operator hears of it
             self.get_logger().error(traceback.format_exc(), throttle_duration_sec=1.0)
-            self._inputs.events = (Reason.SHIELD_FAULT,)
+            self._inputs.shield_fault = True
             self._commands.publish(ControlCommand(header=self._answering.header, brake=1.0, reason=Reason.SHIELD_FAULT))
             return
-        self._inputs.events = ()
+        self._inputs.collision = self._inputs.shield_fault = False
         command = messages.command(output)
         if stamp is not None:
             self._answering.trace = close_stamp(self._answering.trace, stamp)

@@ -10,6 +10,7 @@ from fed_vit_autorl.reinforcement.route import Pose, Route
 from .assumptions import Assumptions
 
 SPACING_M = 1.0
+SHORTEST_M = 0.1
 MAX_OFFSET_M = 4.0
 MAX_HEADING_RAD = 1.0
 ABREAST_CLEARANCE_M = 0.05
@@ -23,6 +24,11 @@ class Corridor:
     y: NDArray[np.float64]
     heading: NDArray[np.float64]
     way: NDArray[np.float64]
+
+    @property
+    def end(self) -> Pose:
+        """The last pose."""
+        return Pose(float(self.x[-1]), float(self.y[-1]), float(self.heading[-1]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,34 +59,46 @@ def arc(pose: Pose, curvature: float, length: float) -> Corridor:
     return Corridor(x, y, pose.yaw + 2.0 * turn, way)
 
 
-def plan(
-    pose: Pose,
-    speed: float,
-    curvature: float,
-    reach: float,
-    reference: Route | None,
-    near: float | None,
-    a: Assumptions,
-) -> Corridor:
-    """The way until standstill: `curvature` for the response time, then back to the reference while braking.
+def slew(pose: Pose, speed: float, steering: float, target: float, a: Assumptions) -> Corridor:
+    """Poses while the wheels turn from `steering` to `target` [rad] at the steering rate, driven at `speed` [m/s]."""
+    length = max(speed * abs(target - steering) / a.max_steering_rate, SHORTEST_M)
+    way = np.linspace(0.0, length, max(int(np.ceil(length / SPACING_M)), 1) + 1)
+    # Curvature grows linearly (a clothoid); the chords' directions are the headings midway.
+    curvature = np.tan(steering) / a.wheelbase, np.tan(target) / a.wheelbase
+    heading = pose.yaw + curvature[0] * way + 0.5 * (curvature[1] - curvature[0]) * way**2 / length
+    middle = 0.5 * (heading[:-1] + heading[1:])
+    step = np.diff(way)
+    x = pose.x + np.concatenate(([0.0], np.cumsum(step * np.cos(middle))))
+    y = pose.y + np.concatenate(([0.0], np.cumsum(step * np.sin(middle))))
+    return Corridor(x, y, heading, way)
 
-    The way back is e(s) = (e₀ + (e₀′ + e₀ / λ) s) e^(-s / λ): critically damped, with the offset and the slope at hand.
+
+def plan(
+    pose: Pose, speed: float, steering: float, target: float, reach: float, reference: Route | None, near: float | None,
+    a: Assumptions,
+) -> Corridor:  # fmt: skip
+    """The way until standstill: `steering` for the response time, then back to the reference while braking.
+
+    First the wheels turn to `target`, which follows the reference; from there the way is
+    e(s) = (e₀ + (e₀′ + e₀ / λ) s) e^(-s / λ), critically damped, with the offset and the slope at hand.
     Without a reference, or too far from it, the arc is all there is.
 
     Args:
         pose: of `base_link` in `map`.
         speed: [m/s].
-        curvature: of the steering that is going to be applied [1/m].
+        steering: road-wheel angle that is going to be applied [rad].
+        target: road-wheel angle that follows the reference [rad].
         reach: length of the corridor [m].
         reference: route or planned path in `map`.
         near: arc length on the reference at which the ego was last seen [m].
         a: assumptions.
     """
-    first = min(max(speed * a.response_time, SPACING_M), reach)
-    start = arc(pose, curvature, first)
-    rest = reach - first
-    end = Pose(float(start.x[-1]), float(start.y[-1]), float(start.heading[-1]))
-    seen = reference.project(end, near) if reference is not None and rest > SPACING_M else None
+    curvature = float(np.tan(steering)) / a.wheelbase
+    start = arc(pose, curvature, min(max(speed * a.response_time, SPACING_M), reach))
+    if reference is not None:
+        start = join(start, slew(start.end, speed, steering, target, a))
+    rest = reach - float(start.way[-1])
+    seen = reference.project(start.end, near) if reference is not None and rest > SPACING_M else None
     if seen is None or abs(seen.lateral) > MAX_OFFSET_M or abs(seen.heading_error) > MAX_HEADING_RAD:
         return arc(pose, curvature, reach)
     way = np.arange(SPACING_M, rest + SPACING_M, SPACING_M)
@@ -90,12 +108,14 @@ def plan(
     offset = (seen.lateral + slope * way) * decay
     turn = np.arctan(slope * decay - offset / scale)
     base, direction = reference.at(seen.s + way), reference.heading(seen.s + way)
-    return Corridor(
-        np.concatenate((start.x, base[:, 0] - offset * np.sin(direction))),
-        np.concatenate((start.y, base[:, 1] + offset * np.cos(direction))),
-        np.concatenate((start.heading, direction + turn)),
-        np.concatenate((start.way, first + way)),
-    )
+    x, y = base[:, 0] - offset * np.sin(direction), base[:, 1] + offset * np.cos(direction)
+    return join(start, Corridor(x, y, direction + turn, way))
+
+
+def join(first: Corridor, then: Corridor) -> Corridor:
+    """Two corridors one after the other."""
+    pairs = ((first.x, then.x), (first.y, then.y), (first.heading, then.heading))
+    return Corridor(*(np.concatenate(pair) for pair in pairs), np.concatenate((first.way, first.way[-1] + then.way)))
 
 
 def contacts(corridor: Corridor, points: NDArray[np.float64], a: Assumptions) -> Contacts:

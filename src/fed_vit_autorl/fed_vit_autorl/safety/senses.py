@@ -58,7 +58,9 @@ class Senses:
             blind = self._ego_fault if self._ego_fault is not Reason.ODOMETRY_JUMP else None
         jump = self._ego_fault if self._ego_fault is Reason.ODOMETRY_JUMP else None
         scan = self._take_scan(inputs.scan, now)
-        found = (*inputs.events, clock, blind, jump, *scan, proposal_fault(inputs.proposal, now, self._a))
+        collision = Reason.COLLISION if inputs.collision else None
+        broken = Reason.SHIELD_FAULT if inputs.shield_fault else None
+        found = (collision, broken, clock, blind, jump, *scan, proposal_fault(inputs.proposal, now, self._a))
         faults = tuple(fault for fault in found if fault is not None)
         return Observation(None if blind else self._ego, jump is None, faults)
 

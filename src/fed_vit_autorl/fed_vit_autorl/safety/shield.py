@@ -106,10 +106,8 @@ class SafetyShield:
         wanted = Action(tracking, 0.0)
         if proposal:
             wanted = self.handler.action(proposal.steering_angle, proposal.throttle, proposal.brake)
-        judge = self._judge(inputs, guidance, pose, ego.speed, now)
-        best = judge(wanted.steering)
-        if best.bound < min(wanted.acceleration, -a.assured_brake):
-            best = max(best, judge(tracking), key=lambda candidate: candidate.bound)
+        judge = self._judge(inputs, guidance, pose, ego.speed, tracking, now)
+        best, avoided = self._nearest_safe(judge, wanted, tracking)
         manoeuvre = advance(before.manoeuvre, faults, abs(ego.speed), best.room, now, a)
         if manoeuvre.active:
             best = judge(tracking)
@@ -117,12 +115,31 @@ class SafetyShield:
         action, moved = self.handler.project(Action(best.steering, wanted.acceleration), best.constraints)
         within_a_frame = abs(action.steering - wanted.steering) < a.max_steering_rate * FRAME_S
         moved = tuple(reason for reason in moved if reason is not Reason.STEERING_RATE or not within_a_frame)
-        reasons = tuple(dict.fromkeys((*manoeuvre.reasons, *moved, *guidance.faults)))
+        reasons = tuple(dict.fromkeys((*manoeuvre.reasons, *avoided, *moved, *guidance.faults)))
         progress = guidance.on_route.s if guidance.on_route else None
         return self._conclude(action, reasons, manoeuvre, progress, now, standing=abs(ego.speed) < a.standstill)
 
+    def _nearest_safe(
+        self, judge: Callable[[float], Candidate], wanted: Action, tracking: float
+    ) -> tuple[Candidate, tuple[Reason, ...]]:
+        """The steering nearest to the proposed one for which comfortable braking is enough; else the least unsafe.
+
+        Tried are the proposed angle, the one that follows the reference, and the one midway. With it come the reasons
+        why it is not the proposed one.
+        """
+        enough = min(wanted.acceleration, -self.assumptions.comfortable_brake)
+        proposed = judge(wanted.steering)
+        if proposed.bound >= enough:
+            return proposed, ()
+        midway = judge(0.5 * (wanted.steering + tracking))
+        best = midway if midway.bound >= enough else judge(tracking)
+        if best.bound < max(midway.bound, proposed.bound):
+            best = max(midway, proposed, key=lambda candidate: candidate.bound)
+        why = tuple(constraint.reason for constraint in proposed.constraints if constraint.acceleration < enough)
+        return best, why if best is not proposed else ()
+
     def _judge(
-        self, inputs: ShieldInputs, guidance: Guidance, pose: Pose, speed: float, now: float
+        self, inputs: ShieldInputs, guidance: Guidance, pose: Pose, speed: float, tracking: float, now: float
     ) -> Callable[[float], Candidate]:
         """A function that says what the rules say to a steering angle."""
         a, before, surroundings = self.assumptions, self._before, self._senses.surroundings
@@ -140,8 +157,7 @@ class SafetyShield:
 
         def judge(steering: float) -> Candidate:
             applied = self.handler.project(Action(steering, 0.0), always)[0].steering
-            curvature = math.tan(applied) / a.wheelbase
-            corridor = plan(pose, speed, curvature, reach, guidance.reference, guidance.near, a)
+            corridor = plan(pose, speed, applied, tracking, reach, guidance.reference, guidance.near, a)
             hazards = surroundings.hazards(corridor, speed)
             blocked = float(hazards.way.min(initial=math.inf))
             seen = float(contacts(corridor, scene, a).way.min()) if len(scene) else math.inf

@@ -98,7 +98,10 @@ class SceneHint:
 
 @dataclass(slots=True)
 class ShieldInputs:
-    """The latest of each input; None where nothing usable has come. `events` happened since the last step."""
+    """The latest of each input; None where nothing usable has come.
+
+    `collision` and `shield_fault` are events since the last step.
+    """
 
     proposal: Proposal | None = None
     odometry: Odometry | None = None
@@ -106,7 +109,8 @@ class ShieldInputs:
     lights: Lights | None = None
     route: Route | None = None
     scene: SceneHint | None = None
-    events: tuple[Reason, ...] = ()
+    collision: bool = False
+    shield_fault: bool = False
 
 
 @dataclass(frozen=True, slots=True)

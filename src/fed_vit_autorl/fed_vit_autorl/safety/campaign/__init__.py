@@ -1,0 +1,1 @@
+"""Adversarial drives through the embedded world; every failure is reproducible by its episode's number."""
