@@ -17,6 +17,8 @@ LAMP_COLOURS: dict[str, tuple[float, tuple[float, float, float]]] = {
 }
 """Height [m] above the middle lamp and colour of each state."""
 
+BEFORE_POST_M = 0.35
+
 
 @dataclass(frozen=True)
 class Head:
@@ -62,7 +64,8 @@ def signal_heads(town: Town, ground: Ground) -> list[Head]:
 def _head(signal: Signal, ahead: float, left: float, post_left: float, z: float) -> Head:
     c, s = np.cos(signal.yaw), np.sin(signal.yaw)
     x, y = signal.x + ahead * c, signal.y + ahead * s
-    return Head(signal.id, x - left * s, y + left * c, z, signal.yaw, x - post_left * s, y + post_left * c)
+    post_x, post_y = x + BEFORE_POST_M * c - post_left * s, y + BEFORE_POST_M * s + post_left * c
+    return Head(signal.id, x - left * s, y + left * c, z, signal.yaw, post_x, post_y)
 
 
 def signal_state(letters: str, links: tuple[int, ...]) -> str:

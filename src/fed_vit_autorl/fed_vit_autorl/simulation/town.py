@@ -180,7 +180,7 @@ def _options(spec: TownSpec) -> list[str]:
         ],
     }[spec.kind]
     # One green phase per approach: no turn crosses oncoming traffic, and one light rules a whole approach as in CARLA.
-    lights = ["--default-junction-type", "traffic_light", "--tls.layout", "incoming", "--tls.green.time", "14"]
+    lights = ["--default-junction-type", "traffic_light", "--tls.layout", "incoming", "--tls.green.time", "9"]
     walking = ["--sidewalks.guess", "--sidewalks.guess.max-speed", "50", "--crossings.guess"]
     streets = [
         *("--default.lanenumber", str(spec.lanes), "--default.lanewidth", str(LANE_WIDTH_M)),
