@@ -10,5 +10,13 @@ setup(
         ("share/fed_vit_aggregator", ["package.xml"]),
     ],
     zip_safe=False,
-    entry_points={"console_scripts": ["aggregator = fed_vit_aggregator.__main__:main"]},
+    entry_points={
+        "console_scripts": ["aggregator = fed_vit_aggregator.__main__:main"],
+        "fedvit.commands": [
+            "aggregator = fed_vit_aggregator.__main__:main",
+            "chaos = fed_vit_aggregator.chaos:chaos",
+            "simulate = fed_vit_aggregator.simulate:simulate",
+        ],
+        "fedvit.benches": ["fleet = fed_vit_aggregator.simulate:bench"],
+    },
 )

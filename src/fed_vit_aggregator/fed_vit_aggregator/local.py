@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -34,7 +35,13 @@ class LocalCloud:
     """
 
     def __init__(
-        self, folder: Path, fleet: Path, initial_release: Path, trusted_keys: Path, reference: Path | None = None
+        self,
+        folder: Path,
+        fleet: Path,
+        initial_release: Path,
+        trusted_keys: Path,
+        reference: Path | None = None,
+        launcher: Sequence[str] = (sys.executable, "-m"),
     ) -> None:
         """`fleet`: the training file. `trusted_keys`: public keys that may have signed `initial_release`, a file or
         folder of *.pub. `reference`: labelled samples for the drift gate.
@@ -53,6 +60,7 @@ class LocalCloud:
             trusted_keys=str(Path(trusted_keys).resolve()),
             reference=str(Path(reference).resolve()) if reference else "",
         )
+        self._launcher = launcher
         self.log_path = self.folder / "aggregator.log"
         self._config_path = self.folder / "aggregator.yaml"
         self._process: subprocess.Popen | None = None
@@ -96,7 +104,7 @@ class LocalCloud:
         threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
-                dying_with_parent([sys.executable, "-m", "fed_vit_aggregator", str(self._config_path)]),
+                dying_with_parent([*self._launcher, "fed_vit_aggregator", str(self._config_path)]),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **threads},

@@ -45,7 +45,7 @@ class FleetCollector(Collector):
                 yield GaugeMetricFamily("fedvit_participation", "Share of the selected that took part", value=share)
         accepted = sum(len(r.participants) for r in ended)
         if rounds and not rounds[-1].phase.ended:
-            accepted += len(store.updates(run, rounds[-1].number))
+            accepted += len(store.senders(run, rounds[-1].number))
         yield CounterMetricFamily("fedvit_updates_accepted", "Updates accepted", value=accepted)
         refused = CounterMetricFamily("fedvit_refused", "Messages and updates refused, by reason", labels=["reason"])
         reasons: Counter[str] = Counter()

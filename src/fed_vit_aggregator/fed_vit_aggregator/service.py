@@ -167,8 +167,8 @@ class AggregatorService:
         """Tasks for those who have not sent yet, again and again: neither broker nor vehicle need remember."""
         if not self.link.connected.is_set():
             return
-        sent = {update.vehicle for update in self.store.updates(current.run, current.number)}
-        now = time.monotonic()
+        sent = self.store.senders(current.run, current.number)
+        now, plan = time.monotonic(), self.engine.plan()
         for vehicle in current.selected:
             told_round, told_at = self._told.get(vehicle, (0, 0.0))
             if vehicle in sent or (told_round == current.number and now - told_at < REPEAT_TASK_S):
@@ -180,7 +180,7 @@ class AggregatorService:
                 vehicle=vehicle,
                 deadline_s=self.config.federation.deadline_s,
                 sealing_key=self.keys.sealing.public,
-                plan=self.engine.plan(),
+                plan=plan,
             )
             self.link.publish(Topics(self._topics.region, vehicle).task, encode(task, self.keys.messages))
             self._told[vehicle] = current.number, now

@@ -42,7 +42,7 @@ def fleet_state(service: AggregatorService) -> dict:
                 "phase": r.phase,
                 "base": r.base,
                 "selected": len(r.selected),
-                "updates": len(store.updates(r.run, r.number)) if r.phase is Phase.OPEN else len(r.participants),
+                "updates": len(store.senders(r.run, r.number)) if r.phase is Phase.OPEN else len(r.participants),
                 "seconds": r.ended - r.opened if r.ended else None,
                 "release": r.release,
                 "reason": r.reason,

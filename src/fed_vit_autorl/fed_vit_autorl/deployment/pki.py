@@ -70,6 +70,7 @@ class Authority:
         self._key = serialization.load_pem_private_key(key_path.read_bytes(), None)
         if not self.ca_path.exists():
             _write(self.ca_path, self._self_signed().public_bytes(serialization.Encoding.PEM))
+        self._known: dict[str, tuple[tuple[int, int], Ed25519PublicKey]] = {}
         self._ca = x509.load_pem_x509_certificate(self.ca_path.read_bytes())
         if not self.crl_path.exists():
             self._write_crl([])
@@ -132,10 +133,15 @@ class Authority:
         path = self._certificate_path(vehicle)
         if not path.exists():
             raise EnrolmentRefused(EnrolmentReason.UNKNOWN_VEHICLE, vehicle)
+        state = path.stat().st_mtime_ns, self.crl_path.stat().st_mtime_ns
+        known = self._known.get(vehicle)
+        if known is not None and known[0] == state:
+            return known[1]
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
         if self._crl().get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
             raise EnrolmentRefused(EnrolmentReason.REVOKED_VEHICLE, vehicle)
-        return certificate.public_key()  # type: ignore[return-value]
+        self._known[vehicle] = state, certificate.public_key()
+        return self._known[vehicle][1]
 
     def vehicles(self) -> list[str]:
         """Names of all that were enrolled, revoked ones included."""

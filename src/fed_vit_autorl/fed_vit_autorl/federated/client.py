@@ -141,6 +141,7 @@ class ClientCore:
         self._attempts = 0
         self._train_at = 0.0
         self._told: tuple[Status, float] | None = None
+        self._look = True  # the outbox may have something to send
         stored = outbox.get_state("task")
         self._task = decode(bytes.fromhex(stored), Task, *trusted) if stored else None
 
@@ -191,7 +192,7 @@ class ClientCore:
 
     def outgoing(self, now: float) -> Iterator[tuple[str, bytes, bool]]:
         """(topic, payload, retain) of what is due to be sent."""
-        if self._sender is None:
+        if self._sender is None and self._look:
             self._take_next_entry()
         if self._sender is not None:
             parts = {Manifest: self.topics.manifest, Chunk: self.topics.chunk, Fin: self.topics.fin}
@@ -260,6 +261,7 @@ class ClientCore:
             chunk_bytes=self._chunk_bytes,
         )
         self.outbox.put(manifest, sealed, encoded, recipe, pipeline.state_dict())
+        self._look = True
 
     def _pipeline(self, recipe: Recipe) -> Pipeline:
         """The fleet's pipeline with our residual; one of another model or pipeline is of no use any more."""
@@ -278,6 +280,7 @@ class ClientCore:
 
     def _take_next_entry(self) -> None:
         pending = self.outbox.pending()
+        self._look = bool(pending)
         if pending:
             self._sending = pending[0]
             self._sender = Sender(self._sending.manifest, self.outbox.objects.path(self._sending.manifest.digest))

@@ -57,12 +57,12 @@ class ReleaseShelf:
         self._folder.mkdir(parents=True, exist_ok=True)
         self.metrics: dict[str, float] = {}
         self.reason = ""
+        self._lock = threading.Lock()
         self._wanted: Pointer | None = None
-        self._news = threading.Event()
+        self._worker: threading.Thread | None = None
         self._stopping = threading.Event()
         self._refused: set[str] = set()
         self._active = self._restore()
-        self._thread = threading.Thread(target=self._run, name="releases", daemon=True)
 
     @property
     def version(self) -> int:
@@ -80,21 +80,21 @@ class ReleaseShelf:
         return folder if folder.is_dir() else None
 
     def offer(self, pointer: Pointer) -> None:
-        known = self._active is not None and pointer.version <= self._active[1].version
-        if known or pointer.digest in self._refused:
-            return
-        if self._wanted is None or pointer.version >= self._wanted.version:
+        with self._lock:
+            known = pointer.version <= self.version or pointer.digest in self._refused
+            if known or (self._wanted is not None and pointer.version <= self._wanted.version):
+                return
             self._wanted = pointer
-            self._news.set()
-
-    def start(self) -> None:
-        self._thread.start()
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._run, name="releases", daemon=True)
+                self._worker.start()
 
     def stop(self) -> None:
+        """Ends a fetch; what is there of it is kept."""
         self._stopping.set()
-        self._news.set()
-        if self._thread.is_alive():
-            self._thread.join(30)
+        worker = self._worker
+        if worker is not None:
+            worker.join(30)
 
     def _restore(self) -> tuple[Path, Manifest] | None:
         """The active release after a restart, or the shipped one; damaged ones are passed over."""
@@ -107,14 +107,10 @@ class ReleaseShelf:
         return None
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._news.wait()
-            self._news.clear()
-            pointer = self._wanted
-            if pointer is None or self._stopping.is_set():
-                continue
+        while (pointer := self._next()) is not None:
             try:
                 self._take(pointer)
+                self.reason = ""
             except ReleaseRefused as refusal:
                 logger.error("release %d refused: %s", pointer.version, refusal)
                 self.reason = refusal.reason
@@ -122,13 +118,16 @@ class ReleaseShelf:
             except OSError as error:
                 logger.warning("release %d not here yet: %s", pointer.version, error)
                 self._stopping.wait(RETRY_S)
-                self._news.set()
-            else:
-                self.reason = ""
-            if self._wanted is not pointer:
-                self._news.set()
-            elif not self._news.is_set():
-                self._wanted = None
+
+    def _next(self) -> Pointer | None:
+        """What is still to be fetched; with None the thread has ended."""
+        with self._lock:
+            pointer = self._wanted
+            done = pointer is None or pointer.version <= self.version or pointer.digest in self._refused
+            if done or self._stopping.is_set():
+                self._wanted = self._worker = None
+                return None
+            return pointer
 
     def _take(self, pointer: Pointer) -> None:
         folder = self._folder / str(pointer.version)

@@ -85,17 +85,40 @@ class ClientService:
             will=self.core.farewell(),
         )
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="client", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self.releases.start()
-        self.link.start()
+        """Connects, and takes its turns on a thread of its own."""
+        self.connect()
+        self._thread = threading.Thread(target=self._run, name="client", daemon=True)
         self._thread.start()
+
+    def connect(self) -> None:
+        """Connects only: the caller takes the `turn`s."""
+        self.link.start()
+
+    def turn(self, wait_s: float = 0.0) -> None:
+        """Takes in what has come (waits so long for a first message), works, and sends what is due."""
+        try:
+            topic, payload = self._inbox.get(block=wait_s > 0, timeout=wait_s)
+            self.core.handle(topic, payload, time.monotonic())
+            while True:
+                topic, payload = self._inbox.get_nowait()
+                self.core.handle(topic, payload, time.monotonic())
+        except queue.Empty:
+            pass
+        if self._reconnected.is_set():
+            self._reconnected.clear()
+            self.core.connected(time.monotonic())
+        self.core.work(time.monotonic())
+        if self.link.connected.is_set():
+            for topic, payload, retain in self.core.outgoing(time.monotonic()):
+                self.link.publish(topic, payload, retain)
 
     def stop(self) -> None:
         """Says goodbye and ends the training; the next start goes on where this one was."""
         self._stopping.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(30)
         self._trainer.cancel()
         self.link.stop(dict([self.core.farewell()]))
@@ -112,24 +135,7 @@ class ClientService:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._turn()
+                self.turn(STEP_S)
             except Exception:
                 logger.exception("the client is at fault; trying again")
                 self._stopping.wait(RETRY_AFTER_FAULT_S)
-
-    def _turn(self) -> None:
-        try:
-            topic, payload = self._inbox.get(timeout=STEP_S)
-            self.core.handle(topic, payload, time.monotonic())
-            while True:
-                topic, payload = self._inbox.get_nowait()
-                self.core.handle(topic, payload, time.monotonic())
-        except queue.Empty:
-            pass
-        if self._reconnected.is_set():
-            self._reconnected.clear()
-            self.core.connected(time.monotonic())
-        self.core.work(time.monotonic())
-        if self.link.connected.is_set():
-            for topic, payload, retain in self.core.outgoing(time.monotonic()):
-                self.link.publish(topic, payload, retain)

@@ -165,7 +165,7 @@ class Intake:
             raise TransportRefused(
                 TransportReason.WRONG_BASE, f"made from release {manifest.base_version}, not {current.base}"
             )
-        if any(update.vehicle == manifest.vehicle for update in self._store.updates(self._run, manifest.round)):
+        if self._store.has_update(self._run, manifest.round, manifest.vehicle):
             raise TransportRefused(TransportReason.ALREADY_SUBMITTED, "another update of this round was accepted")
         limit = min(self._limits.update_bytes, self._pipeline(current.base).max_bytes + OVERHEAD_BYTES)
         if manifest.size > limit:

@@ -154,7 +154,7 @@ class RoundEngine:
         # The deadline counts this process's own time, so that a clock that jumps ends no round.
         if self._watching is None or self._watching[0] != current.number:
             self._watching = current.number, now
-        arrived = len(self.store.updates(current.run, current.number))
+        arrived = len(self.store.senders(current.run, current.number))
         late = now - self._watching[1] >= self._federation.deadline_s
         if arrived < len(current.selected) and not late:
             return False

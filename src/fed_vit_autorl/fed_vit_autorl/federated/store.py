@@ -124,8 +124,10 @@ class Store:
         self.folder = Path(folder)
         self.objects = ObjectFolder(self.folder / "objects")
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(self.folder / "state.sqlite", check_same_thread=False, isolation_level=None)
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SCHEMA)
+        self._db = self._connect("FULL")
+        self._db.executescript(_SCHEMA)
+        # What vehicles say of themselves and what is refused comes often and may lose its last moment to a power cut.
+        self._light = self._connect("NORMAL")
 
     def open_round(self, run: str, number: int, base: int, selected: Sequence[str]) -> Round:
         self._write(
@@ -198,12 +200,21 @@ class Store:
         )
         return [StoredUpdate(*row[:6], msgspec.json.decode(row[6]), row[7]) for row in rows]
 
+    def senders(self, run: str, round: int) -> set[str]:
+        """Vehicles that have an update in a round."""
+        return {row[0] for row in self._read("SELECT vehicle FROM updates WHERE run=? AND round=?", (run, round))}
+
+    def has_update(self, run: str, round: int, vehicle: str) -> bool:
+        """Whether a vehicle has an update in a round."""
+        query = "SELECT 1 FROM updates WHERE run=? AND round=? AND vehicle=?"
+        return bool(self._read(query, (run, round, vehicle)))
+
     def update_with(self, vehicle: str, digest: str) -> bool:
         """Whether these bytes of this vehicle were accepted, in whatever round."""
         return bool(self._read("SELECT 1 FROM updates WHERE digest=? AND vehicle=?", (digest, vehicle)))
 
     def seen(self, vehicle: VehicleRecord) -> None:
-        self._write(
+        self._note(
             "INSERT INTO vehicles VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(name) DO UPDATE SET online=excluded.online, "
             "activity=excluded.activity, release=excluded.release, metrics=excluded.metrics, seen=excluded.seen",
             (vehicle.name, vehicle.online, vehicle.activity, vehicle.release, _json(vehicle.metrics), time.time()),
@@ -216,7 +227,7 @@ class Store:
         ]
 
     def count_refusal(self, vehicle: str, reason: str) -> None:
-        self._write(
+        self._note(
             "INSERT INTO refusals VALUES(?, ?, 1) ON CONFLICT(vehicle, reason) DO UPDATE SET count=count+1",
             (vehicle, reason),
         )
@@ -257,6 +268,12 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+        self._light.close()
+
+    def _connect(self, synchronous: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.folder / "state.sqlite", check_same_thread=False, isolation_level=None)
+        connection.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};")
+        return connection
 
     def _rounds(self, where: str, values: Sequence[object]) -> list[Round]:
         rows = self._read(
@@ -288,8 +305,14 @@ class Store:
             return self._db.execute(query, values).fetchall()
 
     def _write(self, statement: str, values: Sequence[object]) -> None:
+        """Durable on return."""
         with self._lock:
             self._db.execute(statement, values)
+
+    def _note(self, statement: str, values: Sequence[object]) -> None:
+        """Outlives the process, not the machine."""
+        with self._lock:
+            self._light.execute(statement, values)
 
 
 def _json(value: list | Mapping[str, float]) -> str:

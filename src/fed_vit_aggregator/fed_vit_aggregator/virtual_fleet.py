@@ -1,0 +1,120 @@
+"""A cloud and many virtual vehicles in processes of their own: the ground that simulations and chaos runs stand on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fed_vit_aggregator.local import HOST, LocalCloud
+from fed_vit_autorl.deployment.fleet_config import FleetConfig
+from fed_vit_autorl.deployment.keys import save_public_key
+from fed_vit_autorl.deployment.processes import dying_with_parent
+from fed_vit_autorl.federated.virtual import write_linear_release
+from fed_vit_autorl.federated.virtual_host import HostSettings
+
+
+class VirtualFleet:
+    """Everything below `folder`; `width` squared is about the number of parameters."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: FleetConfig,
+        vehicles: Sequence[str],
+        processes: int,
+        width: int = 100,
+        launcher: Sequence[str] = (sys.executable, "-m"),
+    ) -> None:
+        self.folder, self.config, self.vehicles = Path(folder).resolve(), config, list(vehicles)
+        self.hold = self.folder / "hold"
+        self._launcher = launcher
+        (self.folder / "keys").mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "base").exists():
+            key = Ed25519PrivateKey.generate()
+            save_public_key(key.public_key(), self.folder / "keys" / "shipped.pub")
+            write_linear_release(self.folder / "base", key, width)
+        (self.folder / "fleet.yaml").write_bytes(msgspec.yaml.encode(config))
+        self.cloud = LocalCloud(
+            self.folder / "cloud",
+            self.folder / "fleet.yaml",
+            self.folder / "base",
+            self.folder / "keys",
+            None,
+            launcher,
+        )
+        for vehicle in self.vehicles:
+            self.cloud.enrol(vehicle, self.folder / "vehicles" / vehicle)
+        self._groups = [self.vehicles[start::processes] for start in range(min(processes, len(self.vehicles)))]
+        self.hosts: list[subprocess.Popen | None] = [None] * len(self._groups)
+
+    def start(self) -> None:
+        """Broker, aggregator and all vehicles."""
+        self.cloud.start()
+        for index in range(len(self._groups)):
+            self.start_host(index)
+
+    def start_host(self, index: int) -> None:
+        """One process of vehicles."""
+        settings = HostSettings(
+            folder=str(self.folder),
+            region=self.config.federation.region,
+            broker_host=HOST,
+            broker_port=self.cloud.broker.port,
+            initial_release=str(self.folder / "base"),
+            vehicles=self._groups[index],
+            hold=str(self.hold),
+        )
+        path = self.folder / f"host{index}.json"
+        path.write_bytes(msgspec.json.encode(settings))
+        with open(self.folder / f"host{index}.log", "ab") as log:
+            self.hosts[index] = subprocess.Popen(
+                dying_with_parent([*self._launcher, "fed_vit_autorl.federated.virtual_host", str(path)]),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kill_host(self, index: int) -> None:
+        """SIGKILL."""
+        process = self.hosts[index]
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def state(self) -> dict | None:
+        """What the page shows; None while the aggregator is away."""
+        try:
+            return self.cloud.state()
+        except httpx.HTTPError:
+            return None
+
+    def wait(self, condition: Callable[[dict], bool], timeout_s: float) -> dict:
+        """The first state that fulfils the condition; raises TimeoutError."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            state = self.state()
+            if state is not None and condition(state):
+                return state
+            time.sleep(0.5)
+        raise TimeoutError(f"not so after {timeout_s} s; logs are in {self.folder}")
+
+    def stop(self) -> None:
+        """Everything; safe to repeat."""
+        for process in self.hosts:
+            if process is not None and process.poll() is None:
+                process.terminate()
+        for process in self.hosts:
+            if process is not None:
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        self.cloud.stop()
