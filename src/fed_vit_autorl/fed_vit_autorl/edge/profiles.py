@@ -6,20 +6,17 @@ its outputs may be from the golden ones: a profile that ruins a model is refused
 
 from __future__ import annotations
 
+import importlib
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
 import onnxruntime
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-from onnxruntime.transformers.float16 import convert_float_to_float16
-
-logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
 
 Model = tuple[bytes, Mapping[str, np.ndarray]]
 """Graph, and the weights that are not in it."""
@@ -36,23 +33,32 @@ class Profile:
 
 def int8(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
     """Matrix products in 8 bits: weights per channel, activations scaled as they come (dynamic quantisation)."""
+    quantization = _quietly("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "folded.onnx"), Path(folder, "int8.onnx")
         source.write_bytes(folded(graph, weights).SerializeToString())
-        quantize_dynamic(source, target, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+        quantization.quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=quantization.QuantType.QInt8,
+        )
         return target.read_bytes(), {}
 
 
 def int4(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
     """Matrices in 4 bits, in blocks of 32 with a scale each: a model of less than half the size, not a faster one."""
-    quantiser = MatMulNBitsQuantizer(folded(graph, weights), block_size=32, is_symmetric=True, accuracy_level=4)
+    make = _quietly("onnxruntime.quantization.matmul_nbits_quantizer").MatMulNBitsQuantizer
+    quantiser = make(folded(graph, weights), block_size=32, is_symmetric=True, accuracy_level=4)
     quantiser.process()
     return quantiser.model.model.SerializeToString(), {}
 
 
 def half(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
     """Half precision throughout, for GPUs; inputs and outputs stay float32."""
-    model = convert_float_to_float16(folded(graph, weights), keep_io_types=True)
+    float16 = _quietly("onnxruntime.transformers.float16")
+    model = float16.convert_float_to_float16(folded(graph, weights), keep_io_types=True)
     return model.SerializeToString(), {}
 
 
@@ -84,3 +90,15 @@ def folded(graph: bytes, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
             disabled_optimizers=["MatMulAddFusion"],
         )
         return onnx.load(options.optimized_model_filepath)
+
+
+def _quietly(module: str) -> ModuleType:
+    """A tool of ONNX Runtime, imported when it is needed and kept from configuring everybody's logging."""
+    guard = logging.NullHandler()
+    logging.root.addHandler(guard)
+    try:
+        imported = importlib.import_module(module)
+    finally:
+        logging.root.removeHandler(guard)
+    logging.getLogger(module).setLevel(logging.WARNING)
+    return imported

@@ -12,6 +12,7 @@ from fed_vit_autorl.edge import runtime
 
 from .export import export_graph, weights_of
 from .perception import ViTPerception
+from .shapes import shape_to
 
 MODEL = "perception"
 
@@ -34,10 +35,12 @@ def perception_files(
 
 
 def build(architecture: Mapping, weights: Mapping[str, np.ndarray]) -> ViTPerception:
-    """The model that a manifest's `architecture["perception"]` describes, with `weights`.
+    """The model that a manifest's `architecture["perception"]` describes, with `weights`; pruned ones have fewer
+    columns.
 
     Raises ValueError for an architecture that can't be built, RuntimeError for weights that don't fit it.
     """
     model = ViTPerception(**architecture)
+    shape_to(model, weights)
     model.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in weights.items()})
     return model
