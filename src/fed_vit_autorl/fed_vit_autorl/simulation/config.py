@@ -1,13 +1,10 @@
-"""The world's configuration, from a YAML file or in code."""
+"""The world's configuration."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
-
-import msgspec
 
 from .lidar import LidarSpec
 from .rendering import CameraSpec
@@ -19,7 +16,6 @@ from .weather import weather_named
 class ConfigReason(StrEnum):
     """Why a configuration was refused."""
 
-    UNREADABLE = "world_config_unreadable"
     OUT_OF_RANGE = "world_config_out_of_range"
 
 
@@ -75,11 +71,3 @@ class WorldConfig:
         for rule, kept in checks.items():
             if not kept:
                 raise ConfigRefused(ConfigReason.OUT_OF_RANGE, rule)
-
-
-def load(path: Path) -> WorldConfig:
-    """The configuration in a YAML file; unknown keys and wrong types raise `ConfigRefused`."""
-    try:
-        return msgspec.convert(msgspec.yaml.decode(path.read_bytes()) or {}, WorldConfig)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ConfigRefused(ConfigReason.UNREADABLE, f"{path}: {error}") from error
