@@ -52,6 +52,7 @@ COMMANDS = [
     "doctor = fed_vit_autorl.cli.doctor:doctor",
     "bench = fed_vit_autorl.cli.bench:bench",
     "train = fed_vit_autorl.cli.train:train",
+    "prune = fed_vit_autorl.models.prune:prune",
     "evaluate = fed_vit_autorl.cli.evaluate:evaluate",
     "campaign = fed_vit_autorl.safety.campaign.command:campaign",
 ]
@@ -66,7 +67,7 @@ EVALUATIONS = [
     "driving = fed_vit_autorl.reinforcement.evaluate_driving:driving",
     "cloning = fed_vit_autorl.evaluation.evaluate_cloning:cloning",
 ]
-BENCHES: list[str] = []
+BENCHES = ["vit = fed_vit_autorl.models.bench_vit:bench_vit"]
 STUDIES = ["lunarlander = fed_vit_autorl.reinforcement.algorithms.bench_lunarlander:bench_lunarlander"]
 
 setup(

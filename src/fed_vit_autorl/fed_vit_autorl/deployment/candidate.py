@@ -68,6 +68,17 @@ def make_candidate(
     )
 
 
+def other_models(folder: Path, manifest: Manifest, replaced: str) -> tuple[dict[str, bytes], dict[str, tuple]]:
+    """(files, golden batches by model) of a verified release without the model `replaced` and its papers."""
+    golden = release.read_file(folder, manifest, release.GOLDEN)
+    kept = [model for model in models_of(manifest) if model != replaced]
+    files = {f"{model}.{kind}" for model in kept for kind in ("onnx", "safetensors")}
+    return (
+        {name: release.read_file(folder, manifest, name) for name in sorted(files)},
+        {model: release.unpack_golden(golden, model) for model in kept},
+    )
+
+
 def merge(base: Mapping[str, np.ndarray], changed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """`base` with the tensors of `changed`, as contiguous arrays of the base's types. Raises
     ReleaseRefused(bad_weights)."""

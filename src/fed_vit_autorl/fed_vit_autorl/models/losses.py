@@ -115,10 +115,18 @@ def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def semantic_loss(logits: Tensor, semantic: Tensor) -> Tensor:
-    """Cross entropy over labelled pixels, 0 without any. logits (B, C, h, w); semantic uint8 (B, H, W) at full size."""
+    """Cross entropy + dice over labelled pixels, 0 without any; dice over the classes that the batch shows, so that
+    rare ones weigh as much as the sky. logits (B, C, h, w); semantic uint8 (B, H, W) at full size.
+    """
     labels = at_mask_stride(semantic).long()
-    loss = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
-    return loss / (labels != UNLABELLED).sum().clamp(min=1)
+    known = labels != UNLABELLED
+    cross = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
+    wanted = functional.one_hot(labels.where(known, 0), logits.shape[1]).movedim(-1, 1) * known.unsqueeze(1)
+    probability = logits.softmax(1) * known.unsqueeze(1)
+    overlap, total = (probability * wanted).sum((0, 2, 3)), (probability + wanted).sum((0, 2, 3))
+    shown = wanted.sum((0, 2, 3)) > 0
+    dice = (1 - (2 * overlap + 1) / (total + 1)).where(shown, 0).sum() / shown.sum().clamp(min=1)
+    return cross / known.sum().clamp(min=1) + dice
 
 
 def at_mask_stride(masks: Tensor) -> Tensor:
@@ -134,5 +142,5 @@ def perception_loss(raw: dict[str, Tensor], targets: Targets, img_size: tuple[in
         "class": class_loss,
         "box": 2 * box_loss,
         "masks": mask_loss(raw["masks"], targets.masks),
-        "semantic": 0.5 * semantic_loss(raw["semantic"], targets.semantic),
+        "semantic": semantic_loss(raw["semantic"], targets.semantic),
     }

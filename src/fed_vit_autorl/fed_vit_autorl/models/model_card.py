@@ -30,9 +30,6 @@ COLUMNS = {"mAP50": "map50", "mAP50-95": "map", "free space": "free_space_iou", 
 
 def model_card(settings: Any, figures: Mapping[str, Mapping[str, float]], command: str) -> str:
     """Markdown from the training's settings and the figures per held-out domain."""
-    rows = ["| conditions | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for domain, found in figures.items():
-        rows.append(f"| {domain} | " + " | ".join(f"{found[name]:.3f}" for name in COLUMNS.values()) + " |")
     return CARD.format(
         model=settings.model,
         training=settings.training,
@@ -40,5 +37,22 @@ def model_card(settings: Any, figures: Mapping[str, Mapping[str, float]], comman
         towns=len({drive.town.seed for drive in settings.drives}),
         weathers=", ".join(sorted({drive.weather for drive in settings.drives})),
         command=command,
-        table="\n".join(rows),
+        table=_table(figures),
     )
+
+
+def pruned_card(base: str, result: Any, figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Markdown for a model pruned from release `base`; figures {whole or pruned: {domain: figures}}."""
+    rows = {f"{domain}, {which}": found for which, group in figures.items() for domain, found in group.items()}
+    return (
+        f"# Perception model, pruned\n\nMade from release {base} by structured pruning of {result.ratio:.0%} of its "
+        f"inner widths, fine-tuned after each step ({result.end}). One image takes {result.latency_ms:.1f} ms on one "
+        f"thread of the machine that made it.\n\n{_table(rows)}\n"
+    )
+
+
+def _table(figures: Mapping[str, Mapping[str, float]]) -> str:
+    rows = ["| conditions | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, found in figures.items():
+        rows.append(f"| {name} | " + " | ".join(f"{found[key]:.3f}" for key in COLUMNS.values()) + " |")
+    return "\n".join(rows)

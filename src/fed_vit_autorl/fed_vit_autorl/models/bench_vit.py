@@ -1,0 +1,128 @@
+"""`fedvit bench vit`: every profile of the shipped model beside the bare timm backbone, all in ONNX Runtime."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress as Bar
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from fed_vit_autorl.data.store import SampleFolder
+from fed_vit_autorl.deployment import release
+from fed_vit_autorl.edge import runtime
+from fed_vit_autorl.edge.profiles import PROFILES
+from fed_vit_autorl.edge.runtime import ModelRuntime, RuntimeOptions
+from fed_vit_autorl.evaluation.held_out import FOLDER, TOWNS
+from fed_vit_autorl.evaluation.perceive import perceive_with
+from fed_vit_autorl.evaluation.perception import PerceptionEvaluator
+from fed_vit_autorl.evaluation.released import TRUSTED, verified
+
+from .collect import Drive, collect_all
+from .export import export_graph, weights_of
+from .packaging import build
+from .perception import ViTPerception
+
+BASE, PRUNED = Path("releases/base"), Path("releases/pruned")
+SIZES = ((96, 160), (192, 320))
+THREADS = (1, 2)
+QUANTISED = ("int8", "int4")
+ROUNDS, RUNS = 20, 5
+HELD_OUT_SAMPLES = 120
+
+Model = tuple[bytes, dict[str, np.ndarray]]
+
+
+class Bare(nn.Module):
+    """The timm ViT of a model's sizes, alone."""
+
+    def __init__(self, size: tuple[int, int], architecture: dict) -> None:
+        super().__init__()
+        sizes = {name: architecture[name] for name in ("patch_size", "embed_dim", "depth", "num_heads")}
+        self.vit = VisionTransformer(size, **sizes, num_classes=0, global_pool="", fc_norm=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Tokens (B, N, D)."""
+        return self.vit.forward_features(image)
+
+
+def bench_vit() -> dict:
+    """Latencies of all heads together per profile, size and threads, the heads' cost, and what pruning costs.
+
+    `profiles` {name: {p50_ms, p99_ms}}: name is form_height×width_threads. The ratios are of medians at 192×320 on one
+    thread; runs of all models take turns, so that a busy machine slows them alike.
+    """
+    whole, pruned = _load(BASE), _load(PRUNED)
+    profiles: dict[str, dict[str, float]] = {}
+    for size in SIZES:
+        for threads in THREADS:
+            for name, found in _measure(whole, pruned, size, threads).items():
+                profiles[f"{name}_{size[0]}x{size[1]}_{threads}t"] = found
+    p50 = {name: profiles[f"{name}_192x320_1t"]["p50_ms"] for name in ("bare", "full", "int8", "pruned")}
+    map50 = _map50({"full": whole, "pruned": pruned})
+    return {
+        "profiles": profiles,
+        "heads_overhead": p50["full"] / p50["bare"] - 1,
+        "int8_ratio": p50["int8"] / p50["full"],
+        "pruned_speedup": p50["full"] / p50["pruned"],
+        "pruned_map50_loss_points": 100 * (map50["full"] - map50["pruned"]),
+        "map50": map50,
+    }
+
+
+def _load(folder: Path) -> ViTPerception:
+    manifest = verified(folder, TRUSTED)
+    return build(manifest.architecture["perception"], release.read_weights(folder, manifest, "perception")).eval()
+
+
+def _exported(model: nn.Module, size: tuple[int, int], outputs: tuple[str, ...]) -> Model:
+    return export_graph(model, {"image": torch.zeros(1, 3, *size)}, outputs, "weights.safetensors"), weights_of(model)
+
+
+def _measure(
+    whole: ViTPerception, pruned: ViTPerception, size: tuple[int, int], threads: int
+) -> dict[str, dict[str, float]]:
+    for model in (whole, pruned):
+        model.set_input_size(size)
+    full = _exported(whole, size, whole.outputs)
+    forms = {"bare": _exported(Bare(size, whole.architecture), size, ("tokens",)), "full": full}
+    forms |= {name: PROFILES[name].make(*full) for name in QUANTISED}
+    forms["pruned"] = _exported(pruned, size, pruned.outputs)
+    forms["pruned_int8"] = PROFILES["int8"].make(*forms["pruned"])
+    engines = {name: runtime.create(*form, options=RuntimeOptions(threads=threads)) for name, form in forms.items()}
+    inputs = {"image": np.random.default_rng(0).random((1, 3, *size), np.float32)}
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for turn in range(ROUNDS + 1):
+        for name, engine in engines.items():
+            for _ in range(RUNS):
+                started = time.perf_counter()
+                engine.run(inputs)
+                if turn:  # the first turn warms up
+                    times[name].append(1e3 * (time.perf_counter() - started))
+    for engine in engines.values():
+        engine.close()
+    return {
+        name: {"p50_ms": float(np.percentile(values, 50)), "p99_ms": float(np.percentile(values, 99))}
+        for name, values in times.items()
+    }
+
+
+def _map50(models: dict[str, ViTPerception]) -> dict[str, float]:
+    """mAP50 at noon in towns that no training saw."""
+    with Bar(console=Console(stderr=True)) as bar:
+        folders = collect_all([Drive(town=town, samples=HELD_OUT_SAMPLES) for town in TOWNS], FOLDER, 2, bar)
+    found = {}
+    for name, model in models.items():
+        model.set_input_size((192, 320))
+        engine: ModelRuntime = runtime.create(*_exported(model, model.img_size, model.outputs))
+        evaluator, perceive = PerceptionEvaluator(), perceive_with(engine)
+        for folder in folders:
+            for sample in SampleFolder(folder):
+                evaluator.add(sample, perceive(sample))
+        found[name] = evaluator.result()["map50"]
+        engine.close()
+    return found

@@ -1,0 +1,250 @@
+"""``fedvit federate``: the vehicles of a data set train one model together, each on its own drives."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+import torch
+
+from fed_vit_autorl.cli.output import CommandError, emit, json_option
+from fed_vit_autorl.data.datasets import Dataset, DatasetRefused, Purpose, Subset, open_dataset
+from fed_vit_autorl.deployment import fleet_config, keys, release
+from fed_vit_autorl.deployment.fleet_config import FleetConfig
+from fed_vit_autorl.edge import runtime
+from fed_vit_autorl.evaluation.perceive import perceive_with
+from fed_vit_autorl.evaluation.perception import PerceptionEvaluator
+from fed_vit_autorl.evaluation.released import TRUSTED, release_options, verified
+from fed_vit_autorl.federated.refusal import ConfigurationRefused
+from fed_vit_autorl.federated.update import Tensors
+
+from .export import weights_of
+from .fleet_training import FleetTraining, Round
+from .packaging import MODEL, build, perception_files
+from .perception import ViTPerception
+
+CONFIG = Path("config/federate.yaml")
+HELD_OUT_SHARE = 0.2
+SIGNING_KEY = TRUSTED[1] / "release.key"
+GOLDEN_IMAGES = 2
+FIGURES = ("miou", "per_class", "pixel_accuracy", "map", "map50", "free_space_iou", "lane_iou", "drivable_iou")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the data set per vehicle, to train on and held out: the end of each drive."""
+
+    train: dict[str, list[int]]
+    held_out: dict[str, list[int]]
+
+    @classmethod
+    def of(cls, sources: Sequence[str], share: float) -> Split:
+        train, held_out = {}, {}
+        for name in sorted(set(sources)):
+            indices = [index for index, source in enumerate(sources) if source == name]
+            count = len(indices) - round(share * len(indices))
+            train[name], held_out[name] = indices[:count], indices[count:]
+        return cls(train, held_out)
+
+
+class Scorer:
+    """Figures of a model on held-out frames, through ONNX Runtime as a vehicle would run it."""
+
+    def __init__(self, graph: bytes, data: Dataset, held_out: dict[str, list[int]]) -> None:
+        self._graph, self._data, self._held_out = graph, data, held_out
+
+    def __call__(self, weights: Tensors, vehicles: Sequence[str] | None = None) -> dict:
+        """On the frames of `vehicles`, of all if none are named; {} where nothing is held out."""
+        chosen = [i for name, indices in self._held_out.items() if not vehicles or name in vehicles for i in indices]
+        if not chosen:
+            return {}
+        engine = runtime.create(self._graph, weights)
+        result = PerceptionEvaluator().evaluate(perceive_with(engine), Subset(self._data, chosen))
+        engine.close()
+        by_source = {name: _chosen(figures) for name, figures in result["by_source"].items()}
+        return _chosen(result) | {"by_source": by_source}
+
+
+def _chosen(result: dict) -> dict:
+    return {name: result[name] for name in FIGURES if name in result}
+
+
+def fitted_size(size: tuple[int, int], image: tuple[int, int], patch: int) -> tuple[int, int]:
+    """(height, width) with about as many pixels as `size` and the shape of `image`, in whole patches."""
+    height = np.sqrt(size[0] * size[1] * image[0] / image[1])
+    return tuple(max(round(side / patch), 1) * patch for side in (height, height * image[1] / image[0]))
+
+
+@click.command()
+@click.option("--data", required=True, help="camvid:DIR or store:DIR; every source in it is a vehicle.")
+@click.option("--rounds", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--config", type=click.Path(path_type=Path), default=CONFIG, show_default=True, help="The fleet's file.")
+@release_options
+@click.option(
+    "--output", type=click.Path(path_type=Path), default="out/federated", show_default=True, help="New release."
+)
+@click.option(
+    "--work", type=click.Path(path_type=Path), default="out/federate", show_default=True, help="For resuming."
+)
+@click.option(
+    "--hold-out", type=click.FloatRange(0, 0.9), default=HELD_OUT_SHARE, show_default=True, help="Of each drive."
+)
+@click.option("--compare", is_flag=True, help="Also train on pooled data, and each vehicle alone.")
+@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Vehicles that train at once.")
+@click.option("--key", type=click.Path(path_type=Path), default=SIGNING_KEY, help="Ed25519 key, made if there is none.")
+@json_option
+def federate(
+    data: str,
+    rounds: int,
+    config: Path,
+    model: Path,
+    trusted: tuple[Path, ...],
+    output: Path,
+    work: Path,
+    hold_out: float,
+    compare: bool,
+    jobs: int,
+    key: Path,
+    as_json: bool,
+) -> None:
+    """Train the perception model on a data set whose drives stay with their vehicles.
+
+    Each vehicle trains on its own drive; what it sends goes through the fleet's update pipeline (clipping, compression,
+    quantisation) and strategy. Scored after each round on the end of every drive, which nobody trained on. An
+    interrupted run goes on where it stopped.
+
+    \b
+    Examples:
+      fedvit federate --data camvid:~/camvid --rounds 8 --output releases/camvid
+    """
+    if output.exists():
+        raise CommandError(f"{output} exists; name another folder with --output")
+    try:
+        settings = fleet_config.load(config)
+        samples = open_dataset(data, Purpose.TRAIN)
+        split = Split.of(samples.sources, hold_out)
+        run = Run(settings, data, samples, split, model, trusted, work)
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as workers:
+            fleet = run.training("fleet", split.train)
+            weights = fleet.run(rounds, workers, _show("fleet"))
+            result = run.result(fleet)
+            if compare:
+                result["comparison"] = run.comparison(rounds, workers)
+    except (DatasetRefused, ConfigurationRefused, OSError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    manifest = run.write(output, weights, result, keys.load_or_create_signing_key(key.expanduser()))
+    emit({"release": str(output), "model_id": manifest.model_id, "rounds": rounds} | result, as_json)
+
+
+def _show(name: str):
+    def show(done: Round) -> None:
+        figure = ", ".join(f"{key} {value:.3f}" for key, value in done.figures.items() if isinstance(value, float))
+        click.echo(f"{name}: round {done.round}, loss {done.loss:.3f}, {figure}", err=True)
+
+    return show
+
+
+class Run:
+    """The model of a base release, fitted to a data set, and its trainings under different partitions."""
+
+    def __init__(
+        self,
+        config: FleetConfig,
+        data: str,
+        samples: Dataset,
+        split: Split,
+        base: Path,
+        trusted: Sequence[Path],
+        work: Path,
+    ) -> None:
+        self._config, self._data, self._samples, self._split = config, data, samples, split
+        self._base = verified(base, trusted)
+        torch.manual_seed(config.federation.seed)
+        self._model = build(self._base.architecture[MODEL], release.read_weights(base, self._base, MODEL))
+        image = samples[0].image.shape[:2]
+        self._model.set_input_size(fitted_size(self._model.img_size, image, self._model.backbone.patch_size))
+        self._architecture = {**self._base.architecture[MODEL], "img_size": list(self._model.img_size)}
+        files, _ = perception_files(self._model, self._golden)
+        self._score = Scorer(files[f"{MODEL}.onnx"], samples, split.held_out)
+        identity = f"{self._base.digest} {config.digest} {data} {split}"
+        self._work = work / hashlib.sha256(identity.encode()).hexdigest()[:12]
+
+    @property
+    def _golden(self) -> np.ndarray:
+        height, width = self._model.img_size
+        return np.stack([cv2.resize(self._samples[i].image, (width, height)) for i in range(GOLDEN_IMAGES)])
+
+    def training(self, name: str, parts: dict[str, list[int]]) -> FleetTraining:
+        """The training of `parts` {vehicle: indices}, kept under `name`."""
+        weights = weights_of(self._model)
+        return FleetTraining(
+            self._config, self._data, parts, self._architecture, weights, self._work / name, self._score
+        )
+
+    def result(self, fleet: FleetTraining) -> dict:
+        """Figures of the last round, the curve, and what was sent."""
+        sent = [size for done in fleet.rounds for size in done.bytes.values()]
+        return fleet.rounds[-1].figures | {
+            "vehicles": {name: len(indices) for name, indices in self._split.train.items()},
+            "curve": [
+                {"round": done.round, "loss": done.loss, "miou": done.figures.get("miou")} for done in fleet.rounds
+            ],
+            "bytes_per_update": float(np.mean(sent)),
+            "bytes_dense_float32": fleet.dense_bytes,
+        }
+
+    def comparison(self, rounds: int, workers: Executor) -> dict:
+        """The same training on pooled data, and of each vehicle alone: figures on its own and on the others' drives."""
+        everything = sorted(index for indices in self._split.train.values() for index in indices)
+        pooled = self.training("pooled", {"pooled": everything})
+        pooled.run(rounds, workers, _show("pooled"))
+        alone = {}
+        for name, indices in self._split.train.items():
+            training = self.training(f"alone_{name.replace('/', '_')}", {name: indices})
+            weights = training.run(rounds, workers, _show(name))
+            others = [other for other in self._split.train if other != name]
+            alone[name] = {"own": self._score(weights, [name]), "others": self._score(weights, others)}
+        return {"pooled": pooled.rounds[-1].figures, "alone": alone}
+
+    def write(self, output: Path, weights: Tensors, result: dict, key) -> release.Manifest:
+        """The signed release of the trained model."""
+        trained: ViTPerception = build(self._architecture, weights)
+        files, golden = perception_files(trained, self._golden)
+        files[release.GOLDEN] = release.pack_golden({MODEL: golden})
+        files[release.CARD] = _card(self._data, self._split, result).encode()
+        return release.write_release(
+            output,
+            files,
+            key,
+            version=self._base.version + 1,
+            parent=self._base.digest,
+            round=len(result["curve"]),
+            architecture={MODEL: trained.architecture},
+            metrics={name: value for name, value in result.items() if isinstance(value, float)},
+            configuration=self._config.digest,
+        )
+
+
+def _card(data: str, split: Split, result: dict) -> str:
+    vehicles = "\n".join(f"- {name}: {len(indices)} frames" for name, indices in split.train.items())
+    figures = "\n".join(f"- {name}: {value:.3f}" for name, value in result.items() if isinstance(value, float))
+    return f"""# Perception model, trained by a fleet
+
+Trained from its parent release by federated rounds over the drives of `{data.partition(":")[0]}`; a drive's frames
+never left its vehicle. It holds no policy, because a policy belongs to the features it was trained on.
+
+**Vehicles**
+
+{vehicles}
+
+**Figures** on the end of each drive, which nobody trained on
+
+{figures}
+"""

@@ -1,0 +1,116 @@
+"""What the commands that train perception share: their configuration, batches and figures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from rich.progress import Progress as Bar
+
+from fed_vit_autorl.cli.output import CommandError
+from fed_vit_autorl.data.augmentation import Augmenter
+from fed_vit_autorl.data.sample import Sample
+from fed_vit_autorl.data.store import SampleFolder
+from fed_vit_autorl.deployment.fleet_config import load_yaml
+from fed_vit_autorl.edge.runtime import ModelRuntime
+from fed_vit_autorl.evaluation.perceive import perceive_with
+from fed_vit_autorl.evaluation.perception import PerceptionEvaluator
+from fed_vit_autorl.federated.refusal import ConfigurationRefused
+
+from .batches import Batches
+from .collect import Drive, collect_all
+
+GOLDEN_IMAGES = 2
+FIGURES = ("map", "map50", "free_space_iou", "lane_iou", "drivable_iou")
+
+
+class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Arguments of `ViTPerception`."""
+
+    img_size: tuple[int, int] = (192, 320)
+    patch_size: int = 16
+    num_classes: int = 0
+    embed_dim: int = 192
+    depth: int = 6
+    num_heads: int = 3
+    stem: str = "conv"
+    backbone: str = ""
+    head_width: int = 48
+
+
+class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Arguments of `TrainingOptions`."""
+
+    steps: int = 9000
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    seed: int = 0
+
+
+class TrainPerception(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The configuration file. `drives` are trained on, `held_out` evaluated on."""
+
+    model: Architecture = Architecture()
+    training: Steps = Steps()
+    augmentation: dict[str, float] = {}
+    drives: list[Drive]
+    held_out: list[Drive]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the configuration with all its defaults."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+
+def read_settings(config: Path) -> TrainPerception:
+    """The configuration in a YAML file. Raises `CommandError` that names the key."""
+    try:
+        settings = load_yaml(config, TrainPerception)
+        Augmenter(settings.augmentation)
+    except (ConfigurationRefused, ValueError) as error:
+        raise CommandError(str(error)) from error
+    return settings
+
+
+def collected(settings: TrainPerception, work: Path, jobs: int, bar: Bar) -> tuple[list[Path], list[Path]]:
+    """Folders of the samples to train on and of those held out, below `work`; what is missing is driven."""
+    return tuple(collect_all(getattr(settings, part), work / part, jobs, bar) for part in ("drives", "held_out"))
+
+
+def batches_of(settings: TrainPerception, folders: Sequence[Path], size: tuple[int, int], seed: int = 0) -> Batches:
+    """Augmented batches of all samples in `folders` for a model that takes (H, W)."""
+    stores = [SampleFolder(folder) for folder in folders]
+    index = [(store, key) for store in stores for key in store.keys()]  # noqa: SIM118 (not a dict)
+    augment = Augmenter(settings.augmentation)
+    return Batches(partial(_read, index), len(index), size, settings.training.batch_size, augment, seed)
+
+
+def _read(index: list, number: int) -> Sample | None:
+    store, key = index[number]
+    return store.get(key)
+
+
+def golden_images(folders: Sequence[Path]) -> np.ndarray:
+    """The first image of each of the first folders, uint8 (G, H, W, 3)."""
+    samples = [next(iter(SampleFolder(folder))) for folder in folders[:GOLDEN_IMAGES]]
+    return np.stack([sample.image for sample in samples])
+
+
+def figures_by_domain(engine: ModelRuntime, folders: Sequence[Path], bar: Bar) -> dict[str, dict]:
+    """What `PerceptionEvaluator` finds per domain of the samples in `folders`."""
+    evaluator, perceive = PerceptionEvaluator(), perceive_with(engine)
+    for folder in bar.track(folders, description="evaluating on held-out towns"):
+        for sample in SampleFolder(folder):
+            evaluator.add(sample, perceive(sample))
+    return evaluator.result()["by_domain"]
+
+
+def as_metrics(figures: dict[str, dict]) -> dict[str, float]:
+    """Figures per domain as a manifest's flat metrics."""
+    return {f"{domain}/{name}": found[name] for domain, found in figures.items() for name in FIGURES}
