@@ -67,7 +67,10 @@ EVALUATIONS = [
     "driving = fed_vit_autorl.reinforcement.evaluate_driving:driving",
     "cloning = fed_vit_autorl.evaluation.evaluate_cloning:cloning",
 ]
-BENCHES = ["vit = fed_vit_autorl.models.bench_vit:bench_vit"]
+BENCHES = [
+    "sim = fed_vit_autorl.simulation.bench:run",
+    "vit = fed_vit_autorl.models.bench_vit:bench_vit",
+]
 STUDIES = ["lunarlander = fed_vit_autorl.reinforcement.algorithms.bench_lunarlander:bench_lunarlander"]
 
 setup(

@@ -1,9 +1,9 @@
 """Beams cast at prisms, against MuJoCo's rays at the same bodies."""
 
-import mujoco
 import numpy as np
 import pytest
 
+from fed_vit_autorl.simulation.bench import mujoco_model, mujoco_rays
 from fed_vit_autorl.simulation.lidar import LidarSpec
 from fed_vit_autorl.simulation.solids import Prisms, cast
 
@@ -20,32 +20,14 @@ def some_prisms(seed: int, count: int = 120) -> list[tuple]:
     return rows
 
 
-def mujoco_distances(rows: list[tuple], rays: np.ndarray) -> np.ndarray:
-    spec = mujoco.MjSpec()
-    for x, y, yaw, a, b, low, high, disc, _ in rows:
-        half = (high - low) / 2
-        kind = mujoco.mjtGeom.mjGEOM_CYLINDER if disc else mujoco.mjtGeom.mjGEOM_BOX
-        size = (a, half, 0) if disc else (a, b, half)
-        turn = (np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
-        spec.worldbody.add_geom(type=kind, size=size, pos=(x, y, low + half), quat=turn)
-    model = spec.compile()
-    data = mujoco.MjData(model)
-    mujoco.mj_kinematics(model, data)
-    geom, distance = np.zeros((len(rays), 1), np.int32), np.zeros((len(rays), 1))
-    mujoco.mj_multiRay(
-        model, data, ORIGIN[:, None], rays.reshape(-1, 1), None, True, -1, geom, distance, None, len(rays), 1e6
-    )
-    return np.where(geom[:, 0] < 0, np.inf, distance[:, 0])
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_beams_meet_what_mujocos_rays_meet(seed):
-    rows, spec, yaw = some_prisms(seed), LidarSpec(), 0.37
-    distance, number = cast(Prisms.of(rows), ORIGIN, spec.azimuths + yaw, np.tan(spec.elevations))
+    prisms, spec, yaw = Prisms.of(some_prisms(seed)), LidarSpec(), 0.37
+    distance, number = cast(prisms, ORIGIN, spec.azimuths + yaw, np.tan(spec.elevations))
     elevation, azimuth = np.meshgrid(spec.elevations, spec.azimuths + yaw, indexing="ij")
     flat = np.cos(elevation)
     rays = np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)], axis=-1).reshape(-1, 3)
-    theirs = mujoco_distances(rows, rays)
+    theirs = mujoco_rays(mujoco_model(prisms), ORIGIN, rays)()
     ours = (distance / flat).ravel()
     assert np.isfinite(theirs).sum() > 500
     # A ray that grazes an edge may be met or not.

@@ -86,6 +86,10 @@ class Ego:
         """The camera's picture."""
         return self._camera.image(self.pose, self._camera_noise)
 
+    def render(self) -> NDArray[np.uint8]:
+        """The picture before rain and noise."""
+        return self._camera.render(self.pose)
+
     def scan(self) -> NDArray[np.float32]:
         """The LiDAR's returns."""
         return self._lidar.scan(self.pose, self._poses, self._lidar_noise)

@@ -71,9 +71,13 @@ class Camera:
 
     def image(self, pose: tuple[float, float, float], rng: np.random.Generator) -> NDArray[np.uint8]:
         """RGB uint8 (H, W, 3) seen from `base_link` at `pose` (x, y [m], yaw [rad])."""
+        return through_the_lens(self.render(pose), self.weather, rng)
+
+    def render(self, pose: tuple[float, float, float]) -> NDArray[np.uint8]:
+        """The picture before rain and noise."""
         self._light()
         self._aim(pose)
-        return through_the_lens(self._renderer.render(), self.weather, rng)
+        return self._renderer.render()
 
     def segmentation(self, pose: tuple[float, float, float]) -> NDArray[np.int32]:
         """Geom ids (H, W) seen from `pose`; -1 where there is only sky."""

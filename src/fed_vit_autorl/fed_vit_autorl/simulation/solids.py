@@ -1,7 +1,7 @@
 """The town as a LiDAR meets it: upright prisms with a rectangular or round footprint, and rays cast at them.
 
-MuJoCo's `mj_multiRay` takes time in proportion to rays × geoms: 40 ms for 16 × 360 rays and 800 geoms, measured.
-A level scanner needs less, 1.4 ms: where a column of beams meets a footprint is worked out once for all its beams.
+MuJoCo's `mj_multiRay` takes time in proportion to rays × geoms: 40 ms for 16 × 360 rays in a town of 800 geoms, 8 ms
+for those in reach. A level scanner needs 1.4 ms: where a column of beams meets a footprint is worked out once for all.
 """
 
 from __future__ import annotations
