@@ -55,14 +55,13 @@ def lateral(
     """
     left = _lateral_way(left_speed, response_times[0], acceleration, brake)
     right = _lateral_way(-right_speed, response_times[1], acceleration, brake)
-    return max(0.0, left + right) + fluctuation
+    return max(0.0, left + right + fluctuation)
 
 
 def _lateral_way(speed: float, response_time: float, acceleration: float, brake: float) -> float:
-    """Way towards the other one; negative for one that moves away and goes on so until it has stopped."""
-    after = speed + response_time * acceleration
-    during = speed * response_time + 0.5 * acceleration * response_time**2
-    return during + math.copysign(after**2 / (2.0 * brake), after)
+    """Way towards the other one. One that still moves away after the response time is not trusted to go on so."""
+    after = max(speed + response_time * acceleration, 0.0)
+    return speed * response_time + 0.5 * acceleration * response_time**2 + after**2 / (2.0 * brake)
 
 
 def safe_acceleration(speed: float, distance: float, response_time: float, brake: float) -> float:

@@ -46,7 +46,7 @@ class Surroundings:
         outlines = boxes(points, found.labels, found.clusters)
         motion = self._tracker.update(outlines, scan.stamp)
         self._velocity, self._recent = _trusted(motion.velocity, outlines), _trusted(motion.recent, outlines)
-        kept = np.flatnonzero(_confirmed(found, motion)[found.labels])
+        kept = np.flatnonzero(_confirmed(found, motion, self._a)[found.labels])
         self._nearest = _view(found.points[kept])
         kept = kept[thin(points[kept])]
         self._points, self._labels = points[kept], found.labels[kept]
@@ -100,10 +100,15 @@ def _trusted(velocity: NDArray[np.float64], outlines: NDArray[np.float64]) -> ND
     return np.concatenate((np.zeros((1, 2)), velocity))
 
 
-def _confirmed(found: Obstacles, motion: Motion) -> NDArray[np.bool_]:
-    """Clusters by label that are believed: a lone return has to be seen in two scans."""
+def _confirmed(found: Obstacles, motion: Motion, assumptions: Assumptions) -> NDArray[np.bool_]:
+    """Clusters by label that are believed: with as many returns as the least obstacle gives at their distance, and more than
+    one of them or one that is seen in two scans. Rain gives lone returns close by, where anything solid gives many.
+    """
     size = np.bincount(found.labels, minlength=found.clusters + 1)[1:]
-    return np.concatenate(([True], (size > LONE_RETURNS) | (motion.seen > 1)))
+    square = np.full(found.clusters + 1, np.inf)
+    np.minimum.at(square, found.labels, (found.points[:, :2].astype(np.float64) ** 2).sum(axis=1))
+    solid = size >= assumptions.least_obstacle / (assumptions.lidar_cell * np.maximum(square[1:], 1.0))
+    return np.concatenate(([True], solid & ((size > LONE_RETURNS) | (motion.seen > 1))))
 
 
 def _view(points: NDArray[np.float32]) -> NDArray[np.float64]:
