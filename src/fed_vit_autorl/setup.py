@@ -53,6 +53,7 @@ COMMANDS = [
     "bench = fed_vit_autorl.cli.bench:bench",
     "train = fed_vit_autorl.cli.train:train",
     "prune = fed_vit_autorl.models.prune:prune",
+    "engine = fed_vit_autorl.edge.engine_build:engine",
     "evaluate = fed_vit_autorl.cli.evaluate:evaluate",
     "campaign = fed_vit_autorl.safety.campaign.command:campaign",
 ]

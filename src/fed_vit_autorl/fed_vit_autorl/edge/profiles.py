@@ -70,14 +70,26 @@ PROFILES: dict[str, Profile] = {
 }
 
 
-def folded(graph: bytes, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """The model with its weights inside and its constants folded, matrix products left as such."""
+def input_shapes(graph: bytes) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a graph's inputs."""
+    inputs = onnx.ModelProto.FromString(graph).graph.input
+    return {entry.name: tuple(side.dim_value for side in entry.type.tensor_type.shape.dim) for entry in inputs}
+
+
+def embedded(graph: bytes, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """The model with its weights inside."""
     model = onnx.ModelProto.FromString(graph)
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             tensor.ClearField("external_data")
             tensor.data_location = onnx.TensorProto.DEFAULT
             tensor.raw_data = np.ascontiguousarray(weights[tensor.name], np.float32).tobytes()
+    return model
+
+
+def folded(graph: bytes, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """The model with its weights inside and its constants folded, matrix products left as such."""
+    model = embedded(graph, weights)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3

@@ -6,9 +6,10 @@ A graph (`<model>.onnx`) holds no weights: its external initializers carry the n
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class RuntimeReason(StrEnum):
     UNKNOWN_PROVIDER = "unknown_provider"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
     UNKNOWN_PROFILE = "unknown_profile"
+    ENGINE_NOT_BUILT = "engine_not_built"
     BAD_INPUTS = "bad_inputs"
 
 
@@ -41,10 +43,15 @@ class RuntimeRefused(Exception):
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """threads: threads of one inference. cache: folder of prebuilt engines, for providers that build some."""
+    """threads: threads of one inference. cache: folder of prebuilt engines, for providers that build some.
+
+    `load` fills in the model's architecture, for providers that build the network themselves, and the profile in force.
+    """
 
     threads: int = 1
     cache: Path | None = None
+    architecture: Mapping | None = None
+    profile: str = "full"
 
 
 class ModelRuntime(ABC):
@@ -74,6 +81,11 @@ class ModelRuntime(ABC):
 
 Factory = Callable[[bytes, Mapping[str, np.ndarray], RuntimeOptions], ModelRuntime]
 RUNTIMES: dict[str, Factory] = {}
+ELSEWHERE = {
+    "torch": "fed_vit_autorl.edge.torch_runtime",
+    "native_tensorrt": "fed_vit_autorl.edge.native_tensorrt",
+}
+"""Runtimes with heavy imports: the module that registers each, imported when it is asked for."""
 
 
 def register(name: str) -> Callable[[Factory], Factory]:
@@ -91,8 +103,11 @@ def create(
 ) -> ModelRuntime:
     """A runtime of the registered `provider`. Raises RuntimeRefused, and ReleaseRefused when graph and weights don't
     fit."""
+    if provider in ELSEWHERE:
+        importlib.import_module(ELSEWHERE[provider])
     if provider not in RUNTIMES:
-        raise RuntimeRefused(RuntimeReason.UNKNOWN_PROVIDER, f"{provider!r}; known: {', '.join(sorted(RUNTIMES))}")
+        known = ", ".join(sorted(RUNTIMES.keys() | ELSEWHERE.keys()))
+        raise RuntimeRefused(RuntimeReason.UNKNOWN_PROVIDER, f"{provider!r}; known: {known}")
     return RUNTIMES[provider](graph, weights, options)
 
 
@@ -117,6 +132,7 @@ def load(
     weights = release.read_weights(folder, manifest, model)
     golden = release.unpack_golden(release.read_file(folder, manifest, release.GOLDEN), model)
     check_weights(graph, weights)
+    options = replace(options, architecture=manifest.architecture.get(model), profile=profile)
     runtime = create(*PROFILES[profile].make(graph, weights), provider, options)
     try:
         if expected_inputs is not None and dict(expected_inputs) != runtime.input_shapes:

@@ -1,0 +1,81 @@
+"""Engines built beforehand, kept under everything that decides what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+MAX_ENGINE_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """What an engine is made of and for; any difference makes it another engine.
+
+    graph, weights, calibration: SHA-256, hex; calibration empty without one. builder: name and version of what builds
+    it. device: the GPU's name and compute capability. precision: profile of the graph. shapes: of the inputs.
+    """
+
+    graph: str
+    weights: str
+    builder: str
+    device: str
+    precision: str
+    shapes: dict[str, tuple[int, ...]]
+    calibration: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all fields."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+class EngineCache:
+    """A folder with one file per engine, whose first 32 bytes are the SHA-256 of the rest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def get(self, key: EngineKey) -> bytes | None:
+        """The engine, or None when there is none or its file is damaged."""
+        try:
+            with open(self._path(key), "rb") as stream:
+                content = stream.read(MAX_ENGINE_BYTES)
+        except FileNotFoundError:
+            return None
+        engine = content[32:]
+        return engine if hashlib.sha256(engine).digest() == content[:32] else None
+
+    def put(self, key: EngineKey, engine: bytes) -> None:
+        """Keep the engine; the file appears whole or not at all. Raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(hashlib.sha256(engine).digest() + engine)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, self._path(key))
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def _path(self, key: EngineKey) -> Path:
+        return self.folder / f"{key.digest}.engine"
+
+
+def digest_of(weights: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 (hex) of named tensors: names, types, shapes and values."""
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = np.ascontiguousarray(weights[name])
+        found.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
+        found.update(tensor.data)
+    return found.hexdigest()
