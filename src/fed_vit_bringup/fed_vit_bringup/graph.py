@@ -233,6 +233,10 @@ def fleet_graph(
     return graph + Graph((world,), arguments.autostart)
 
 
+# Perception would take a lighter model when the machine is slow, and no two replays would be the same.
+DEAF = (("latency/report", "latency/unheard"),)
+
+
 @dataclass(frozen=True)
 class ReplayArguments(Arguments):
     """A recording, played step by step through a vehicle's nodes."""
@@ -250,6 +254,7 @@ def replay_graph(
 ) -> Graph:
     """A vehicle without its federated client, and the player that feeds it; the graph ends with the recording."""
     vehicle = vehicle_graph(arguments, parameters=parameters, leave_out=("client",))
+    nodes = tuple(replace(node, remappings=DEAF) if node.name == "perception" else node for node in vehicle.nodes)
     values = {"bag": arguments.bag, "map": arguments.map, "output": arguments.output}
     player = NodeSpec(
         package="fed_vit_sim",
@@ -259,7 +264,7 @@ def replay_graph(
         screen=True,
         **replace(arguments, use_sim_time=False).common("replay", values),
     )
-    return vehicle + Graph((player,), arguments.autostart)
+    return Graph((*nodes, player), arguments.autostart)
 
 
 @dataclass(frozen=True)

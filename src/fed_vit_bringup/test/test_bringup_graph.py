@@ -65,6 +65,11 @@ def test_a_replay_learns_nothing_and_ends_with_its_player():
     assert not graph.nodes[-1].lifecycle
 
 
+def test_a_replay_does_not_depend_on_the_machines_speed():
+    remapped = dict(replay_graph().node("/replay/perception").remappings)
+    assert remapped["latency/report"] not in TOPICS
+
+
 def test_simulated_time_reaches_every_node_of_a_vehicle_in_carla():
     assert all(node.parameters["use_sim_time"] is True for node in carla_graph(CarlaArguments()).nodes)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,16 @@ class Bag:
         return self._reader.topics[self.topics[CAMERA]].msgcount
 
     def messages(self) -> Iterator[Recorded]:
-        """The messages of all parts in the order of their recording."""
+        """The messages of all parts in the order of their recording; of those of one instant the image comes last."""
         parts = {topic: part for part, topic in self.topics.items()}
         chosen = [item for item in self._reader.connections if item.topic in parts]
-        for connection, recorded_ns, raw in self._reader.messages(chosen):
-            if len(raw) <= MAX_MESSAGE_BYTES:
-                yield Recorded(parts[connection.topic], recorded_ns, _short(connection), bytes(raw))
+        for recorded_ns, together in groupby(self._reader.messages(chosen), key=lambda item: item[1]):
+            instant = [
+                Recorded(parts[connection.topic], recorded_ns, _short(connection), bytes(raw))
+                for connection, _, raw in together
+                if len(raw) <= MAX_MESSAGE_BYTES
+            ]
+            yield from sorted(instant, key=lambda item: item.part == CAMERA)
 
     def _assign(self) -> None:
         by_topic: dict[str, Connection] = {item.topic: item for item in self._reader.connections}

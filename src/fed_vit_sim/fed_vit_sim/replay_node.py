@@ -4,20 +4,22 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from fed_vit_autorl.data.sample import CameraModel
-from fed_vit_autorl.evaluation.drawing import Overlay, draw
+from fed_vit_autorl.data.sample import CameraModel, base_from_optical
+from fed_vit_autorl.evaluation.drawing import draw
 from fed_vit_autorl.evaluation.video import VideoWriter
-from fed_vit_common.conversions import path_array, rgb_image
+from fed_vit_common.conversions import camera_model, rgb_image
+from fed_vit_common.node import InputRefused
+from fed_vit_common.overlay import overlay_of
 from fed_vit_common.parameters import declare, parameter, read
 from fed_vit_sim.bag import Bag, BagRefused
 from fed_vit_sim.lockstep import Frame, Lockstep, NodesSilent
@@ -25,6 +27,7 @@ from fed_vit_sim.replay_metrics import Metrics
 from fed_vit_sim.replay_page import write_page
 
 VIDEO_RATE = 20
+BASE_FROM_CAMERA = base_from_optical(1.2, 0.0, 1.5)  # perception's default mounting
 
 
 @dataclass(frozen=True)
@@ -34,29 +37,6 @@ class Parameters:
     bag: str = parameter("", "rosbag2 folder or file")
     map: str = parameter("", "recorded topics by part, TOPIC:=RECORDED, separated by commas")
     output: str = parameter("out/replay", "folder for the report and the video")
-
-
-def overlay_of(frame: Frame, title: str) -> Overlay:
-    """What there is to draw into a frame."""
-    scene, proposal, command = frame.scene, frame.proposal, frame.command
-    objects = scene.objects if scene else []
-    mask = None
-    if scene and scene.mask_width * scene.mask_height:
-        mask = np.frombuffer(scene.free_space, np.uint8).reshape(scene.mask_height, scene.mask_width) / 255.0
-    return Overlay(
-        boxes=np.array([(item.x_min, item.y_min, item.x_max, item.y_max) for item in objects]).reshape(-1, 4),
-        classes=np.array([item.class_id for item in objects], int),
-        scores=np.array([item.score for item in objects]),
-        free_space=mask,
-        path=path_array(proposal.path) if proposal and not proposal.reason else None,
-        camera=CameraModel.nominal(frame.image.width, frame.image.height),
-        speed=frame.speed,
-        steering_angle=command.steering_angle if command else None,
-        throttle=command.throttle if command else 0.0,
-        brake=command.brake if command else 0.0,
-        reason=command.reason.partition(",")[0] if command else "no_command",
-        title=title,
-    )
 
 
 def replay(node: Node, executor: SingleThreadedExecutor, parameters: Parameters) -> dict:
@@ -106,7 +86,12 @@ def replay(node: Node, executor: SingleThreadedExecutor, parameters: Parameters)
 
 
 def _paint(video: VideoWriter, frame: Frame, title: str) -> None:
-    video.add(draw(rgb_image(frame.image), overlay_of(frame, title)))
+    camera = CameraModel.nominal(frame.image.width, frame.image.height)
+    if frame.camera is not None:
+        with suppress(InputRefused):
+            camera = camera_model(frame.camera, BASE_FROM_CAMERA)
+    overlay = overlay_of(frame.scene, frame.proposal, frame.command, camera, frame.speed, title)
+    video.add(draw(rgb_image(frame.image), overlay))
 
 
 def main() -> None:

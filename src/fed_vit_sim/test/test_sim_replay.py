@@ -8,17 +8,18 @@ from collections.abc import Iterator
 import av
 import pytest
 from carla_msgs.msg import CarlaEgoVehicleControl
-from fed_vit_msgs.msg import ControlCommand, ControlProposal, Scene
+from fed_vit_msgs.msg import ControlCommand, ControlProposal, Scene, StageStamp
 from nav_msgs.msg import Odometry
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
-from fed_vit_autorl.edge.topics import Qos
-from fed_vit_common.qos import PROFILES
+from fed_vit_autorl.edge.topics import TOPICS, Qos
+from fed_vit_common.qos import PROFILES, message_class
 from fed_vit_sim.bag import Bag
-from fed_vit_sim.lockstep import Lockstep
+from fed_vit_sim.lockstep import UNDER_TEST, Lockstep
 from fed_vit_sim.replay_node import Parameters, replay
 
 DOMAIN = random.randint(1, 100)
@@ -31,6 +32,13 @@ class StandIn(Node):
     def __init__(self, context: Context) -> None:
         super().__init__("stand_in", namespace="/replay", context=context)
         self.seen: list[int] = []
+        for topic in TOPICS.values():
+            for _ in [name for name in topic.subscribers if name in UNDER_TEST and topic.name != "camera/image"]:
+                self.create_subscription(
+                    message_class(topic.type), topic.name, lambda message: None, PROFILES[topic.qos]
+                )
+        for _ in UNDER_TEST:
+            self.create_subscription(Clock, "/clock", lambda message: None, PROFILES[Qos.SENSOR])
         self.create_subscription(Image, "camera/image", self._on_image, PROFILES[Qos.SENSOR])
         self._scenes = self.create_publisher(Scene, "perception/fed_vit", PROFILES[Qos.STATE])
         self._proposals = self.create_publisher(ControlProposal, "policy/proposal", PROFILES[Qos.STATE])
@@ -44,7 +52,10 @@ class StandIn(Node):
         right = min(1.0, index / 10)
         self._scenes.publish(Scene(header=image.header, free_distance=[10.0, 10.0 + 10.0 * right]))
         self._proposals.publish(ControlProposal(header=image.header, reason="odometry_missing", brake=0.4))
-        self._commands.publish(ControlCommand(header=image.header, brake=1.0, reason="odometry_missing"))
+        command = ControlCommand(header=image.header, brake=1.0, reason="odometry_missing")
+        self._commands.publish(command)  # the shield's own tick: no answer
+        command.trace = [StageStamp(stage="safety")]
+        self._commands.publish(command)
 
 
 @pytest.fixture
