@@ -13,18 +13,19 @@ from fed_vit_autorl.evaluation.reference import evaluate_perception
 
 
 class ReferenceSet:
-    """At most `limit` labelled samples of a folder, spread evenly over it."""
+    """At most `limit` labelled samples of a folder and of those in it (one for each domain, say), spread evenly."""
 
     def __init__(self, folder: Path, limit: int) -> None:
-        self._samples = SampleFolder(folder)
-        keys = self._samples.keys()
-        self._keys = [keys[i] for i in np.unique(np.linspace(0, len(keys) - 1, limit, dtype=int))] if keys else []
+        stored = [SampleFolder(part) for part in (folder, *sorted(path for path in folder.iterdir() if path.is_dir()))]
+        keys = [(samples, key) for samples in stored for key in samples.keys()]  # noqa: SIM118 - not a mapping
+        self._chosen = [keys[i] for i in np.unique(np.linspace(0, len(keys) - 1, limit, dtype=int))] if keys else []
 
     def __call__(
         self, folder: Path, manifest: Manifest, weights: Mapping[str, Mapping[str, np.ndarray]]
     ) -> dict[str, float]:
         """Figures of the release's perception, with other `weights` where given."""
-        return evaluate_perception(folder, manifest, weights, self._samples.read(self._keys))
+        readable = (sample for samples, key in self._chosen if (sample := samples.get(key)) is not None)
+        return evaluate_perception(folder, manifest, weights, readable)
 
 
 def no_reference(folder: Path, manifest: Manifest, weights: Mapping) -> dict[str, float]:

@@ -56,10 +56,16 @@ class TruthSink:
             self._last[name] = summary.distance
             self._stores[name].add(self._sample(name, seen))
 
+    def write(self, summary: Summary) -> None:
+        """Replaces the summary; a reader finds the old one or the new one, never half of it."""
+        temporary = self._folder / "summary.tmp"
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
+        temporary.replace(self._folder / "summary.json")
+
     def close(self, summary: Summary) -> None:
-        """Writes the summary."""
+        """Writes the last summary."""
         self._events.close()
-        (self._folder / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
+        self.write(summary)
 
     def _event(self, name: str, event: Event, summary: VehicleSummary) -> None:
         collided = isinstance(event, Collision)

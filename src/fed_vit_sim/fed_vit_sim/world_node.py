@@ -33,6 +33,7 @@ from fed_vit_sim.world_parameters import WorldParameters
 REPEAT_S = 0.2
 SPIN_S = 0.002
 PAUSE_SPIN_S = 0.05
+SUMMARY_EVERY = 20  # frames
 
 
 class WorldNode(Node):
@@ -81,6 +82,8 @@ class WorldNode(Node):
             self._frame += 1
             self._account(seen)
             self._summary.simulated_s, self._summary.wall_s = self._world.stamp, time.monotonic() - started
+            if self._truth and self._frame % SUMMARY_EVERY == 0:
+                self._truth.write(self._summary)
 
     def destroy_node(self) -> None:
         """Writes the summary and ends the world."""

@@ -101,8 +101,8 @@ def _trusted(velocity: NDArray[np.float64], outlines: NDArray[np.float64]) -> ND
 
 
 def _confirmed(found: Obstacles, motion: Motion, assumptions: Assumptions) -> NDArray[np.bool_]:
-    """Clusters by label that are believed: with as many returns as the least obstacle gives at their distance, and more than
-    one of them or one that is seen in two scans. Rain gives lone returns close by, where anything solid gives many.
+    """Clusters by label that are believed: they have as many returns as the least obstacle gives at their distance, and
+    more than one, or one that is seen in two scans. Rain gives lone returns close by, where anything solid gives many.
     """
     size = np.bincount(found.labels, minlength=found.clusters + 1)[1:]
     square = np.full(found.clusters + 1, np.inf)

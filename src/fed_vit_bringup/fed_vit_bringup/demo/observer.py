@@ -58,6 +58,7 @@ class VehicleObserver:
         self._command: Any = None
         self._speed = 0.0
         self._model = ""
+        self._answered = -1.0
         self._seen = Observed()
         self._video = VideoWriter(folder / "camera.mp4", VIDEO_RATE)
         self._file = (folder / "commands.csv").open("w", newline="")
@@ -103,14 +104,16 @@ class VehicleObserver:
 
     def _on_command(self, command: Any) -> None:
         self._command = command
-        if not command.trace:
-            return
+        stamp = seconds(command.header.stamp)
+        if not command.trace or stamp == self._answered:
+            return  # the shield repeats a command on its own clock; a frame's latency is that of its first one
+        self._answered = stamp
         latency_ms = (time.time_ns() - command.trace[0].sent_ns) * 1e-6
         self._seen.commands += 1
         if command.reason:
             self._seen.interventions[command.reason] = self._seen.interventions.get(command.reason, 0) + 1
         controls = (command.steering_angle, command.throttle, command.brake)
-        values = (f"{value:.4f}" for value in (seconds(command.header.stamp), latency_ms, self._speed, *controls))
+        values = (f"{value:.4f}" for value in (stamp, latency_ms, self._speed, *controls))
         self._rows.writerow([*values, command.reason, self._model])
 
     def _on_status(self, status: Any) -> None:

@@ -15,7 +15,7 @@ from fed_vit_autorl.simulation.town import TownSpec
 from fed_vit_bringup.demo import report, scenes
 from fed_vit_bringup.demo.accounts import dense_bytes, update_accounts
 from fed_vit_bringup.demo.cloud import Cloud
-from fed_vit_bringup.demo.fleet import demo_graph, route_completion, world_record
+from fed_vit_bringup.demo.fleet import demo_graph, world_record
 from fed_vit_bringup.demo.narrator import Narrator
 from fed_vit_bringup.demo.records import latency_summary, read_commands, read_observed
 from fed_vit_bringup.domain import free_domain
@@ -164,7 +164,7 @@ def _drive_and_learn(
         state = cloud.state()
         latest = max((item["version"] for item in state["releases"]), default=0)
         done = sum(1 for item in state["rounds"] if item["seconds"] is not None)
-        completion = route_completion(plan.output)
+        completion = {name: seen.route_completion for name, seen in world_record(plan.output).items()}
         current = [v for v in state["vehicles"] if v["release"] == latest]
         narrator.say("driving and learning", _line(plan, state, done, latest, completion))
         arrived = len(completion) == len(plan.domains) and min(completion.values()) >= 1.0
@@ -206,8 +206,8 @@ def _report(plan: Plan, fleet: fleet_config.FleetConfig, held_out: Path, seconds
                 "releases_activated": len({item.version for item in seen.releases if item.active and not item.reason}),
                 "frames": seen.frames,
                 "frames_dropped_by_swap": max((item.frames_dropped_by_swap for item in seen.releases), default=0),
-                "collisions": world[vehicle]["collisions"],
-                "route_completion": world[vehicle]["route_completion"],
+                "collisions": world[vehicle].collisions,
+                "route_completion": world[vehicle].route_completion,
                 "interventions": seen.interventions,
             }
             for vehicle, seen in observed.items()

@@ -18,6 +18,7 @@ def held_out(
 ) -> Path:
     """Scenes of a town in each domain's weather, ``samples`` of each; what is there already counts."""
     for domain in domains:
+        report(domain, 0)
         collect(
             Drive(town=town, weather=domain, samples=samples), folder / domain, lambda kept, of=domain: report(of, kept)
         )
