@@ -125,3 +125,9 @@ def test_a_route_from_a_lane_that_leads_nowhere_is_refused(cache):
     with pytest.raises(RoutePlanRefused) as refusal:
         plan_route(stuck, 100.0, np.random.default_rng(0), lane)
     assert refusal.value.reason == RoutePlanReason.NO_ROUTE
+
+
+def test_a_routes_arrays_belong_to_its_points(town):
+    for seed in range(8):
+        route = plan_route(town, 300.0, np.random.default_rng(seed))
+        assert len(route.line.s) == len(route.points), "no point is there twice"
