@@ -117,8 +117,8 @@ def measure(graph: Graph, seconds: float) -> dict:
 
 def bench_graph(arguments: Arguments | None = None, seconds: float = DURATION_S) -> dict:
     """The real graph, the pass-through graph (the floor), and the ratio of their medians."""
-    arguments = arguments or Arguments(namespace=NAMESPACE)
-    graph = vehicle_graph(arguments, leave_out=("client",))
+    arguments = arguments or Arguments(namespace=NAMESPACE, learning=False)
+    graph = vehicle_graph(arguments)
     real, floor = measure(graph, seconds), measure(relay_graph(graph), seconds)
     return {
         **real,

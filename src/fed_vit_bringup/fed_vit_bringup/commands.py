@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
+from fed_vit_bringup.arguments import parse_arguments
 from fed_vit_bringup.domain import free_domain
-from fed_vit_bringup.graph import LAUNCHES, Graph, ReplayArguments, parse_arguments, replay_graph
+from fed_vit_bringup.graph import LAUNCHES, Graph, ReplayArguments, replay_graph
 from fed_vit_bringup.process import NodeNotFoundError
 from fed_vit_bringup.supervisor import BringUpError, Supervisor
 

@@ -106,6 +106,7 @@ class Arguments:
     autostart: bool = field(default=True, metadata={"help": "configure and activate the nodes in order"})
     use_respawn: bool = field(default=True, metadata={"help": "start a node again when its process dies"})
     log_level: str = field(default="info", metadata={"help": "debug, info, warn, error or fatal"})
+    learning: bool = field(default=True, metadata={"help": "run the federated client, which needs an enrolment"})
 
     def common(self, name: str, parameters: Mapping[str, Value]) -> dict:
         """What these arguments mean for the node ``name``, whose own ``parameters`` come on top."""
@@ -127,14 +128,12 @@ def vehicle_graph(
     *,
     sensors: Mapping[str, str] | None = None,
     parameters: Mapping[str, Mapping[str, Value]] | None = None,
-    leave_out: tuple[str, ...] = (),
 ) -> Graph:
-    """The five nodes of one vehicle.
+    """The five nodes of one vehicle; four where it does not learn.
 
     Args:
         sensors: topics of the table that are published elsewhere, as {topic: where}; no copy is made of them.
         parameters: {node name: {parameter: value}} on top of the files.
-        leave_out: names of nodes that this vehicle does without.
     """
     nodes = tuple(
         NodeSpec(
@@ -145,7 +144,7 @@ def vehicle_graph(
             **arguments.common(name, (parameters or {}).get(name, {})),
         )
         for name in BRINGUP_ORDER
-        if name not in leave_out
+        if arguments.learning or name != "client"
     )
     return Graph(nodes, arguments.autostart)
 
@@ -185,7 +184,10 @@ def carla_graph(
         respawn=arguments.use_respawn,
         **arguments.common("adapter", {"role": arguments.role, **(parameters or {}).get("adapter", {})}),
     )
-    return vehicle + Graph((adapter,), arguments.autostart)
+    # Driving does not wait for the client, which comes last.
+    driving = tuple(node for node in vehicle.nodes if node.name != "client")
+    learning = tuple(node for node in vehicle.nodes if node.name == "client")
+    return Graph((*driving, adapter, *learning), arguments.autostart)
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ class FleetArguments(Arguments):
 
     namespace: str = field(default="/", metadata={"help": "namespace above the vehicles'"})
     use_sim_time: bool = field(default=True, metadata={"help": "take the time from /clock"})
+    learning: bool = field(default=False, metadata={"help": "run the federated clients, which need their enrolments"})
     vehicles: int = field(default=2, metadata={"help": "how many vehicles"})
 
 
@@ -244,6 +247,7 @@ class ReplayArguments(Arguments):
     namespace: str = field(default="/replay", metadata={"help": "namespace of the nodes under test"})
     use_sim_time: bool = field(default=True, metadata={"help": "take the time from /clock"})
     use_respawn: bool = field(default=False, metadata={"help": "start a node again when its process dies"})
+    learning: bool = field(default=False, metadata={"help": "run the federated client as well"})
     bag: str = field(default="", metadata={"help": "rosbag2 folder or .mcap / .db3 file"})
     map: str = field(default="", metadata={"help": "recorded topics by role, as TOPIC:=RECORDED, separated by commas"})
     output: str = field(default="out/replay", metadata={"help": "folder for the report and the video"})
@@ -252,8 +256,8 @@ class ReplayArguments(Arguments):
 def replay_graph(
     arguments: ReplayArguments = ReplayArguments(), *, parameters: Mapping[str, Mapping[str, Value]] | None = None
 ) -> Graph:
-    """A vehicle without its federated client, and the player that feeds it; the graph ends with the recording."""
-    vehicle = vehicle_graph(arguments, parameters=parameters, leave_out=("client",))
+    """A vehicle and the player that feeds it; the graph ends with the recording."""
+    vehicle = vehicle_graph(arguments, parameters=parameters)
     nodes = tuple(replace(node, remappings=DEAF) if node.name == "perception" else node for node in vehicle.nodes)
     values = {"bag": arguments.bag, "map": arguments.map, "output": arguments.output}
     player = NodeSpec(
@@ -281,30 +285,3 @@ LAUNCHES: dict[str, Launch] = {
     "fleet": Launch(FleetArguments, fleet_graph),
     "replay": Launch(ReplayArguments, replay_graph),
 }
-
-
-def parse_arguments(kind: type[Arguments], given: Mapping[str, str]) -> Arguments:
-    """Arguments from text as typed on a command line; ValueError names what is wrong and what there is."""
-    fields = kind.__dataclass_fields__
-    unknown = sorted(set(given) - set(fields))
-    if unknown:
-        raise ValueError(f"no argument {', '.join(unknown)}; there are: {', '.join(fields)}")
-    if given.get("params_file"):
-        given = {**given, "params_file": str(Path(given["params_file"]).absolute())}
-    return kind(**{name: _PARSERS[type(fields[name].default)](name, text) for name, text in given.items()})
-
-
-def _boolean(name: str, text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError(f"{name} is true or false, not {text!r}")
-    return text.lower() == "true"
-
-
-def _integer(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{name} is a whole number, not {text!r}") from None
-
-
-_PARSERS: dict[type, Callable[[str, str], Value]] = {bool: _boolean, int: _integer, str: lambda name, text: text}

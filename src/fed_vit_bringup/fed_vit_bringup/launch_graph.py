@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from fed_vit_bringup.graph import LAUNCHES, Graph, NodeSpec, parse_arguments
+from fed_vit_bringup.arguments import parse_arguments
+from fed_vit_bringup.graph import LAUNCHES, Graph, NodeSpec
 from fed_vit_bringup.order import State, Step, due
 
 RESPAWN_DELAY_S = 1.0

@@ -3,6 +3,7 @@
 import pytest
 
 from fed_vit_autorl.edge.topics import TOPICS, VEHICLE_NODES
+from fed_vit_bringup.arguments import parse_arguments
 from fed_vit_bringup.graph import (
     LAUNCHES,
     Arguments,
@@ -13,7 +14,6 @@ from fed_vit_bringup.graph import (
     carla_graph,
     carla_sensors,
     fleet_graph,
-    parse_arguments,
     replay_graph,
     vehicle_graph,
 )
@@ -30,6 +30,11 @@ def test_a_vehicle_is_the_five_nodes_of_the_table_with_the_shield_first():
     assert {node.name for node in graph.nodes} == set(VEHICLE_NODES)
     assert graph.nodes[0].full_name == "/car/safety"
     assert all(node.lifecycle and node.respawn for node in graph.nodes)
+
+
+def test_without_learning_there_is_no_client_and_with_it_driving_does_not_wait_for_it():
+    assert "client" not in {node.name for node in fleet_graph().nodes}
+    assert [node.name for node in carla_graph().nodes][-2:] == ["adapter", "client"]
 
 
 def test_the_default_namespace_is_the_documented_one():
