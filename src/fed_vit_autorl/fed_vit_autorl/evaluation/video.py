@@ -37,7 +37,7 @@ class VideoWriter:
             )
             self._stream = self._container.add_stream("libx264", rate=Fraction(self._rate))
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-            self._stream.options = {"preset": "veryfast", "crf": "24", "threads": "1", "g": str(self._rate * 2)}
+            self._stream.options = {"preset": "ultrafast", "crf": "26", "threads": "1", "g": str(self._rate * 2)}
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
         self._container.mux(self._stream.encode(frame))
         self.frames += 1
