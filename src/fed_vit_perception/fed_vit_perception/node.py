@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fed_vit_msgs.msg import LatencyReport, ModelRelease, ModelStatus, Scene
+from fed_vit_msgs.msg import LatencyReport, ModelRelease, ModelStatus, Scene, StageStamp
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from fed_vit_autorl.data.sample import CameraModel, base_from_optical
-from fed_vit_autorl.deployment import keys
-from fed_vit_autorl.deployment.release import Manifest, ReleaseRefused
-from fed_vit_autorl.edge import runtime
-from fed_vit_autorl.edge.dynamic_quantizer import PROFILES_BY_BITS, DynamicQuantizer
-from fed_vit_autorl.edge.hot_swap import HotSwap, Outcome
-from fed_vit_autorl.edge.perceiver import Perceiver, Seen
-from fed_vit_autorl.edge.runtime import RuntimeOptions, RuntimeRefused
+from fed_vit_autorl.edge.hot_swap import Outcome
+from fed_vit_autorl.edge.perceiver import Seen
 from fed_vit_autorl.edge.scene import Ground, object_positions
 from fed_vit_autorl.edge.topics import TOPICS
 from fed_vit_common.conversions import camera_model, points, rgb_image, seconds
@@ -26,6 +21,10 @@ from fed_vit_common.parameters import Bounds, parameter
 from fed_vit_common.trace import close_stamp, open_stamp
 from fed_vit_perception.gaps import GapCounter
 from fed_vit_perception.messages import scene_message
+from fed_vit_perception.sight import Sight
+
+OK, WARN, ERROR = 0, 1, 2
+RESOURCES_PERIOD_S = 1.0
 
 
 class SceneReason(StrEnum):
@@ -43,6 +42,11 @@ class Parameters:
     provider: str = parameter("cpu", "what runs the model: cpu, cuda or tensorrt")
     profile: str = parameter("full", "precision: full, int8, int4, half (GPU), or dynamic: by the scene's complexity")
     light_profile: str = parameter("int8", "precision while the latency monitor asks for a lighter one")
+    fallback_release: str = parameter("", "release with a small model (tiny_vit) for when the other can't be used")
+    min_confidence: float = parameter(0.7, "scenes below it are reported on /diagnostics", Bounds(0.0, 1.0))
+    max_memory: float = parameter(8.0, "memory that the node may use [GB]", Bounds(0.1, 1024.0))
+    max_power: float = parameter(15.0, "power that the board may take, where it tells it [W]", Bounds(1.0, 1000.0))
+    target_fps: float = parameter(30.0, "images a second; more are left out [1/s]", Bounds(1.0, 240.0))
     threads: int = parameter(1, "threads of one inference", Bounds(1, 64))
     score_threshold: float = parameter(0.3, "objects below this score are not reported", Bounds(0.01, 0.99))
     sectors: int = parameter(16, "sectors of the view for free_distance", Bounds(1, 256))
@@ -63,24 +67,19 @@ class PerceptionNode(VehicleNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("perception", **options)
-        self._swap: HotSwap[dict[str, Perceiver]] | None = None
+        self._sight: Sight | None = None
 
     def setup(self, parameters: Parameters) -> None:
         """Loads the release and makes the handles."""
-        self._parameters = parameters
-        self._quantizer = DynamicQuantizer()
-        self._light = False
-        trusted = keys.load_public_keys(Path(parameters.trusted_keys))
-        try:
-            self._swap = HotSwap(Path(parameters.release), trusted, self._load)
-        except (ReleaseRefused, RuntimeRefused) as refusal:
-            raise ValueError(f"{parameters.release}: {refusal}") from refusal
+        self._sectors, self._min_confidence = parameters.sectors, parameters.min_confidence
+        self._sight = Sight(parameters)
         self._base_from_camera = base_from_optical(*parameters.camera_position, parameters.camera_pitch)
         self._base_from_lidar = _base_from_lidar(parameters.lidar_position, parameters.lidar_yaw)
         self._camera: CameraModel | None = None
         self._ground: Ground | None = None
         self._cloud: tuple[float, np.ndarray] | None = None
-        self._frames = 0
+        self._frames = self._left_out = 0
+        self._confidence = 1.0
         self._gaps = GapCounter()
         self._scenes = self.publish_on("perception/fed_vit")
         self._status = self.publish_on("model/status")
@@ -89,46 +88,36 @@ class PerceptionNode(VehicleNode):
         self.listen("model/active", self._on_release)
         self.listen("latency/report", self._on_latency)
         self.listen("camera/image", self._on_image)
+        self.every(RESOURCES_PERIOD_S, self._sight.watch_resources)
 
     def teardown(self) -> None:
-        """Lets a load in progress end and frees the model."""
-        if self._swap is not None:
-            self._swap.finish()
-            for perceiver in self._swap.active.model.values():
-                perceiver.runtime.close()
-            self._swap = None
+        """Frees the models."""
+        if self._sight is not None:
+            self._sight.close()
+            self._sight = None
 
     def diagnose(self) -> tuple[int, str, dict[str, Any]]:
-        """The model, how many images it has seen, and how many a swap has cost."""
-        model = self._swap.active.manifest.model_id
+        """The model, how many images it has seen, how many a swap has cost, and what is wrong."""
+        sight = self._sight
+        active, profile = sight.chosen()
         values = {
-            "model": model,
-            "profile": self._profile(),
+            "model": active.manifest.model_id,
+            "profile": profile,
+            "confidence": round(self._confidence, 3),
             "frames": self._frames,
+            "frames_left_out": self._left_out,
             "frames_dropped_by_swap": self._gaps.dropped,
         }
-        return 0, f"seeing with {model}", values
-
-    def _load(self, folder: Path, manifest: Manifest) -> dict[str, Perceiver]:
-        """Every profile that may be asked for, so that changing it costs no frame."""
-        given = self._parameters
-        names = set(PROFILES_BY_BITS if given.profile == "dynamic" else [given.profile]) | {given.light_profile}
-        options = RuntimeOptions(threads=given.threads)
-        return {
-            name: Perceiver(
-                runtime.load(folder, manifest, "perception", given.provider, options, profile=name),
-                given.score_threshold,
-            )
-            for name in sorted(names)
-        }
+        if sight.refusal:
+            return ERROR, f"seeing with the fallback: {sight.refusal}", values
+        if sight.resources.shortages:
+            return WARN, ", ".join(sight.resources.shortages), values
+        if self._confidence < self._min_confidence:
+            return WARN, "confidence_below_minimum", values
+        return OK, f"seeing with {active.manifest.model_id}", values
 
     def _on_latency(self, message: LatencyReport, info: dict) -> None:
-        self._light = message.requested_profile != "full"
-
-    def _profile(self) -> str:
-        if self._light:
-            return self._parameters.light_profile
-        return self._quantizer.profile if self._parameters.profile == "dynamic" else self._parameters.profile
+        self._sight.light_requested = message.requested_profile != "full"
 
     def _on_camera(self, message: CameraInfo, info: dict) -> None:
         self._see_with(camera_model(message, self._base_from_camera))
@@ -144,25 +133,30 @@ class PerceptionNode(VehicleNode):
         self._cloud = seconds(message.header.stamp), cloud
 
     def _on_release(self, message: ModelRelease, info: dict) -> None:
-        if message.digest != self._swap.active.manifest.digest:
-            self._swap.request(Path(message.path), message.version, message.digest)
+        swap = self._sight.swap
+        if message.digest != swap.active.manifest.digest:
+            swap.request(Path(message.path), message.version, message.digest)
 
     def _on_image(self, message: Image, info: dict) -> None:
         stamp = open_stamp("perception", info)
-        outcome = self._swap.swap()
+        outcome = self._sight.swap.swap()
         now = seconds(message.header.stamp)
-        image = rgb_image(message)
-        active, profile = self._swap.active, self._profile()
-        seen = active.model[profile](image)
-        self._quantizer.choose(self._quantizer.estimate_complexity(seen, message.height))
+        if self._sight.leaves_out():
+            self._left_out += 1
+        else:
+            self._see(message, now, stamp)
+        self._gaps.frame(now, swapping=self._sight.swap.loading or outcome is not None)
+        if outcome is not None:
+            self._report(outcome)
+
+    def _see(self, message: Image, now: float, stamp: StageStamp) -> None:
+        seen, manifest, profile = self._sight.see(rgb_image(message))
         scene = self._scene(seen, now, (message.width, message.height))
-        scene.header, scene.model_id, scene.profile = message.header, active.manifest.model_id, profile
+        scene.header, scene.model_id, scene.profile = message.header, manifest.model_id, profile
         scene.trace = close_stamp([], stamp)
         self._scenes.publish(scene)
         self._frames += 1
-        self._gaps.frame(now, swapping=self._swap.loading or outcome is not None)
-        if outcome is not None:
-            self._report(outcome)
+        self._confidence = seen.confidence
 
     def _scene(self, seen: Seen, now: float, size: tuple[int, int]) -> Scene:
         arrays = (seen.features, *seen.masks.values())
@@ -174,7 +168,7 @@ class PerceptionNode(VehicleNode):
             self._ground = Ground.seen_by(self._camera, *seen.masks["free_space"].shape)
         recent = self._cloud is not None and abs(now - self._cloud[0]) <= TOPICS["lidar/points"].deadline_s
         positions = object_positions(seen.detections.boxes, self._camera, self._cloud[1] if recent else None)
-        free = self._ground.free_distance(seen.masks["free_space"], self._parameters.sectors)
+        free = self._ground.free_distance(seen.masks["free_space"], self._sectors)
         return scene_message(seen, positions, free, size)
 
     def _report(self, outcome: Outcome) -> None:

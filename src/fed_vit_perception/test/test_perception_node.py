@@ -160,7 +160,7 @@ def test_a_bad_cloud_is_refused_and_images_are_still_seen(world):
 def announce(world, folder, manifest):
     message = ModelRelease(version=manifest.version, digest=manifest.digest, path=str(folder))
     world.publishers["model/active"].publish(message)
-    world.until(lambda: world.node._swap.loading)
+    world.until(lambda: world.node._sight.swap.loading)
 
 
 def test_a_new_release_takes_over_without_a_lost_frame(world, base, tmp_path):
@@ -209,6 +209,23 @@ def test_a_profile_by_the_scenes_complexity_changes_without_a_lost_frame(base):
     profiles = [world.seen().profile for _ in range(4)]
     assert profiles[0] == "full"
     assert len(world.scenes) == 4
+    world.close()
+
+
+def test_a_release_that_cannot_be_used_leaves_the_fallback_seeing(base, tmp_path):
+    world = World(base[0], release=str(tmp_path / "nowhere"), fallback_release=str(base[0]))
+    assert world.seen().model_id == base[1].model_id
+    level, text, _ = world.node.diagnose()
+    assert level == 2
+    assert "missing_file" in text
+    world.close()
+
+
+def test_too_little_memory_is_said_and_costs_precision_first(base):
+    world = World(base[0], max_memory=0.1)
+    assert world.seen().profile == "full"
+    world.until(lambda: world.seen().profile == "int8")
+    assert world.node.diagnose()[1] == "memory_over_limit"
     world.close()
 
 
