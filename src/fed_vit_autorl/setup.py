@@ -71,6 +71,10 @@ EVALUATIONS = [
 BENCHES = [
     "sim = fed_vit_autorl.simulation.bench:run",
     "vit = fed_vit_autorl.models.bench_vit:bench_vit",
+    "aggregate = fed_vit_autorl.federated.bench.aggregate:aggregate",
+    "secagg = fed_vit_autorl.federated.bench.secagg:secagg",
+    "compress = fed_vit_autorl.federated.bench.compress:compress",
+    "byzantine = fed_vit_autorl.federated.bench.byzantine:byzantine",
 ]
 STUDIES = ["lunarlander = fed_vit_autorl.reinforcement.algorithms.bench_lunarlander:bench_lunarlander"]
 
