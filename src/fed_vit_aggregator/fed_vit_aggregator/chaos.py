@@ -149,11 +149,10 @@ def _account(fleet: VirtualFleet, rounds: int) -> tuple[int, int]:
 
 
 def _model(fleet: VirtualFleet) -> dict[str, str]:
-    """Digest of the weights of every release."""
+    """Digest of the weights of every release that was made."""
     folder = fleet.cloud.folder / "state" / "releases"
-    return {
-        path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*/linear.safetensors")
-    }
+    weights = sorted(folder.glob("[0-9]*/linear.safetensors"))
+    return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in weights}
 
 
 def _ended(state: dict) -> int:

@@ -49,6 +49,10 @@ class ReleaseFolder:
         self._config, self._store, self._key, self._evaluate, self._announce = config, store, key, evaluate, announce
         self._trusted = [key.public_key(), *trusted]
         self._lock = threading.RLock()
+        entered = {str(record.version) for record in store.releases()}
+        for path in self.folder_of_all.iterdir():
+            if path.name not in entered:  # a crash came before it was complete, or entered
+                shutil.rmtree(path)
 
     @property
     def version(self) -> int:

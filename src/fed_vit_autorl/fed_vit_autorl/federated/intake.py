@@ -111,15 +111,7 @@ class Intake:
 
     def open_update(self, pipeline: Pipeline, round: Round, vehicle: str, digest: str) -> Update:
         """The update whose sealed bytes are stored as `digest`, checked; raises `TransportRefused`, `UpdateRefused`."""
-        return self._open(pipeline, self._store.objects.path(digest), round, vehicle)
-
-    def sweep(self) -> None:
-        """Removes what is left of transfers when a round has ended."""
-        for incoming in self._active.values():
-            incoming.discard()
-        self._active.clear()
-        for path in self._folder.iterdir():
-            path.unlink()
+        return self._open(pipeline, self._store.objects.read(digest), round, vehicle)
 
     def _dispatch(self, vehicle: str, rest: str, payload: bytes, now: float) -> Ack | None:
         if rest == "status":
@@ -182,9 +174,20 @@ class Intake:
         free = shutil.disk_usage(self._folder).free - self._limits.spare_bytes
         if under_way + manifest.size > self._limits.incoming_bytes or manifest.size > free:
             raise TransportRefused(TransportReason.STORAGE_FULL, "no room for this update now")
-        incoming = self._active[manifest.vehicle] = Incoming(self._folder, manifest)
+        incoming = self._active[manifest.vehicle] = Incoming(self._folder_of(manifest.round), manifest)
         self._queries[manifest.vehicle] = 0
         return incoming
+
+    def _folder_of(self, round: int) -> Path:
+        """Transfers of a round; what is left of earlier rounds' goes."""
+        folder = self._folder / str(round)
+        if not folder.exists():
+            for vehicle in list(self._active):
+                self._drop(vehicle)
+            for old in self._folder.iterdir():
+                shutil.rmtree(old)
+            folder.mkdir()
+        return folder
 
     def _chunk(self, vehicle: str, chunk: Chunk) -> Ack | None:
         incoming = self._active.get(vehicle)
@@ -216,11 +219,11 @@ class Intake:
     def _accept(self, vehicle: str, incoming: Incoming) -> None:
         """Synced file, then unique row, and only then an acknowledgement: raises what makes it impossible."""
         manifest = incoming.manifest
-        path = incoming.finish()
+        content = incoming.finish()
         current = self._store.last_round(self._run)
         self._check_round(manifest)
-        update = self._open(self._pipeline(current.base), path, current, vehicle)
-        self._store.objects.adopt(path, manifest.digest)
+        update = self._open(self._pipeline(current.base), content, current, vehicle)
+        incoming.hand_over(self._store.objects)
         metadata = update.metadata
         entered = self._store.add_update(
             StoredUpdate(
@@ -239,9 +242,9 @@ class Intake:
             raise TransportRefused(TransportReason.STALE_ROUND, "the round closed meanwhile")
         self._drop(vehicle)
 
-    def _open(self, pipeline: Pipeline, path: Path, round: Round, vehicle: str) -> Update:
+    def _open(self, pipeline: Pipeline, content: bytes, round: Round, vehicle: str) -> Update:
         try:
-            encoded = self._sealing_key.open(path.read_bytes(), sealing_context(round.run, round.number, vehicle))
+            encoded = self._sealing_key.open(content, sealing_context(round.run, round.number, vehicle))
         except SealingRefused as error:
             raise TransportRefused(TransportReason.NOT_OPENED, str(error)) from error
         update = pipeline.decode(encoded)

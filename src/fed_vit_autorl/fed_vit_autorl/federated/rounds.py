@@ -95,10 +95,11 @@ class RoundEngine:
 
     def pipeline(self, version: int) -> Pipeline:
         """The update pipeline for the layout of a release."""
-        if self._pipelines is None or self._pipelines[0] != version:
-            layout = Layout.of(self.releases.weights(version))
-            self._pipelines = version, Pipeline.from_config(self.config.stages, layout)
-        return self._pipelines[1]
+        known = self._pipelines
+        if known is None or known[0] != version:
+            known = version, Pipeline.from_config(self.config.stages, Layout.of(self.releases.weights(version)))
+            self._pipelines = known
+        return known[1]
 
     def plan(self) -> dict:
         """What a task tells a vehicle: the pipeline, what to train and how."""

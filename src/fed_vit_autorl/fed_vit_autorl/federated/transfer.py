@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from .objects import ObjectFolder
 from .wire import Ack, Chunk, Fin, Manifest, State, TransportReason, TransportRefused
 
 FIRST_RETRY_S = 2.0
@@ -159,26 +160,29 @@ class Incoming:
         if self.got[chunk.index]:
             return
         try:
-            os.pwrite(self._data, chunk.data, start)
+            written = os.pwrite(self._data, chunk.data, start)
+            if written < expected:
+                raise OSError(f"only {written} of {expected} bytes fit")
             os.pwrite(self._have, b"\1", chunk.index)
         except OSError as error:
             raise TransportRefused(TransportReason.STORAGE_FULL, str(error)) from error
         self.got[chunk.index] = 1
         self.since_ack += 1
 
-    def finish(self) -> Path:
-        """The complete file, synced to disk, once its digest is right; raises `TransportRefused` and starts over if it
-        is not.
-        """
-        with os.fdopen(os.dup(self._data), "rb") as stream:
-            stream.seek(0)
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if digest != self.manifest.digest:
+    def finish(self) -> bytes:
+        """The complete content, synced to disk; raises `TransportRefused` and starts over if its digest is wrong."""
+        content = os.pread(self._data, self.manifest.size, 0)
+        if hashlib.sha256(content).hexdigest() != self.manifest.digest:
             os.pwrite(self._have, bytes(self.manifest.chunks), 0)
             self.got = bytearray(self.manifest.chunks)
             raise TransportRefused(TransportReason.DIGEST_MISMATCH, "the chunks don't add up to the announced digest")
         os.fsync(self._data)
-        return self._part
+        return content
+
+    def hand_over(self, objects: ObjectFolder) -> None:
+        """Moves the finished file among the objects; a second time changes nothing."""
+        if self._part.exists():
+            objects.adopt(self._part, self.manifest.digest)
 
     def close(self) -> None:
         """Lets the files go; they stay for a later resume."""

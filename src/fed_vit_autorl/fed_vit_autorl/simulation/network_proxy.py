@@ -95,7 +95,8 @@ class NetworkProxy:
             asyncio.ensure_future(self._carry(far_reader, writer, upward=False)),
         ]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(asyncio.CancelledError):  # the proxy ends
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for way in ways:
                 way.cancel()
@@ -124,8 +125,8 @@ class NetworkProxy:
                 await arrivals.put((sent + link.latency_s, block))
                 if sent - now > 0.002:
                     await asyncio.sleep(sent - now)
-            # The end comes after all that was sent before it.
-            await asyncio.wait([asyncio.ensure_future(arrivals.join()), delivery], return_when=asyncio.FIRST_COMPLETED)
+            while not (arrivals.empty() or delivery.done()):  # the end comes after all that was sent before it
+                await asyncio.sleep(0.01)
         except OSError:
             return
         finally:
@@ -154,4 +155,3 @@ async def _deliver(arrivals: asyncio.Queue[tuple[float, bytes]], writer: asyncio
             await asyncio.sleep(delay)
         writer.write(block)
         await writer.drain()
-        arrivals.task_done()
