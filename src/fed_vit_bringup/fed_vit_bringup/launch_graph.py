@@ -13,7 +13,7 @@ from fed_vit_bringup.graph import LAUNCHES, Graph, NodeSpec
 from fed_vit_bringup.order import State, Step, due
 
 RESPAWN_DELAY_S = 1.0
-RETRY_S = 5.0
+RETRY_S = 10.0
 TRANSITION_IDS = {Step.CONFIGURE: 1, Step.ACTIVATE: 3}  # lifecycle_msgs/Transition
 
 
