@@ -55,6 +55,7 @@ COMMANDS = [
     "prune = fed_vit_autorl.models.prune:prune",
     "engine = fed_vit_autorl.edge.engine_build:engine",
     "evaluate = fed_vit_autorl.cli.evaluate:evaluate",
+    "federate = fed_vit_autorl.models.federate:federate",
     "campaign = fed_vit_autorl.safety.campaign.command:campaign",
 ]
 TRAINING = [

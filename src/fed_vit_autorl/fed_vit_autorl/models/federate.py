@@ -27,7 +27,7 @@ from fed_vit_autorl.federated.update import Tensors
 
 from .export import weights_of
 from .fleet_training import FleetTraining, Round
-from .packaging import MODEL, build, perception_files
+from .packaging import MODEL, build, export_perception, perception_files
 from .perception import ViTPerception
 
 CONFIG = Path("config/federate.yaml")
@@ -171,8 +171,8 @@ class Run:
         image = samples[0].image.shape[:2]
         self._model.set_input_size(fitted_size(self._model.img_size, image, self._model.backbone.patch_size))
         self._architecture = {**self._base.architecture[MODEL], "img_size": list(self._model.img_size)}
-        files, _ = perception_files(self._model, self._golden)
-        self._score = Scorer(files[f"{MODEL}.onnx"], samples, split.held_out)
+        self._graph = export_perception(self._model)
+        self._score = Scorer(self._graph, samples, split.held_out)
         identity = f"{self._base.digest} {config.digest} {data} {split}"
         self._work = work / hashlib.sha256(identity.encode()).hexdigest()[:12]
 
@@ -216,7 +216,7 @@ class Run:
     def write(self, output: Path, weights: Tensors, result: dict, key) -> release.Manifest:
         """The signed release of the trained model."""
         trained: ViTPerception = build(self._architecture, weights)
-        files, golden = perception_files(trained, self._golden)
+        files, golden = perception_files(trained, self._golden, self._graph)
         files[release.GOLDEN] = release.pack_golden({MODEL: golden})
         files[release.CARD] = _card(self._data, self._split, result).encode()
         return release.write_release(

@@ -13,8 +13,8 @@ from . import appearance, geometry
 Augmentation = Callable[[Sample, np.random.Generator], Sample]
 
 
-def _crop(sample: Sample, random: np.random.Generator) -> Sample:
-    scale = random.uniform(0.7, 1.0)
+def _crop(sample: Sample, random: np.random.Generator, smallest: float, largest: float) -> Sample:
+    scale = random.uniform(smallest, largest)
     width, height = round(sample.camera.width * scale), round(sample.camera.height * scale)
     left = int(random.integers(0, sample.camera.width - width + 1))
     top = int(random.integers(0, sample.camera.height - height + 1))
@@ -22,7 +22,8 @@ def _crop(sample: Sample, random: np.random.Generator) -> Sample:
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
-    "crop": _crop,
+    "crop": lambda sample, random: _crop(sample, random, 0.7, 1.0),
+    "zoom": lambda sample, random: _crop(sample, random, 0.45, 0.75),
     "flip": lambda sample, random: geometry.flip(sample),
     "rotation": lambda sample, random: geometry.rotate(sample, random.uniform(-0.05, 0.05)),
     "colour": lambda sample, random: appearance.colour(sample, random.uniform(-20, 20), random.uniform(0.6, 1.4)),

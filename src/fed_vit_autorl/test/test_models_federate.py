@@ -1,0 +1,127 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from fed_vit_autorl.cli.output import CommandError
+from fed_vit_autorl.deployment import fleet_config, keys, release
+from fed_vit_autorl.evaluation.evaluate_perception import perception as evaluate_perception
+from fed_vit_autorl.models import federate as command
+from fed_vit_autorl.models.export import weights_of
+from fed_vit_autorl.models.federate import Split, federate, fitted_size
+from fed_vit_autorl.models.fleet_training import FleetTraining
+from fed_vit_autorl.models.losses import semantic_loss
+from fed_vit_autorl.models.packaging import perception_files
+from fed_vit_autorl.models.perception import ViTPerception
+
+CONFIG = """
+federation: {client_lr: 1.0e-2}
+privacy: {clip_norm: 50.0}
+communication: {compression: none}
+training: {epochs: 16, batch_size: 4}
+"""
+TINY = {"img_size": (32, 64), "num_classes": 0, "embed_dim": 24, "depth": 1, "num_heads": 3, "stem": "conv"}
+TINY |= {"head_width": 16}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Two drives of pictures whose dark left half is road (3) and the rest sky (0), and a fleet's file."""
+    folder = tmp_path_factory.mktemp("federate")
+    random = np.random.default_rng(0)
+    for part in ("images", "labels"):
+        (folder / "data" / part).mkdir(parents=True)
+    for drive in ("0001TP", "0006R0"):
+        for number in range(5):
+            image = random.integers(0, 60, (48, 64, 3)).astype(np.uint8)
+            image[:, 32:] += 180
+            label = np.where(np.arange(64) < 32, 3, 0).astype(np.uint8) * np.ones((48, 1), np.uint8)
+            cv2.imwrite(str(folder / "data" / "images" / f"{drive}_{number}.png"), image)
+            cv2.imwrite(str(folder / "data" / "labels" / f"{drive}_{number}.png"), label)
+    (folder / "fleet.yaml").write_text(CONFIG)
+    return folder
+
+
+def training(place, folder, evaluate=lambda weights: {}) -> FleetTraining:
+    torch.manual_seed(0)
+    model = ViTPerception(**TINY)
+    config = fleet_config.load(place / "fleet.yaml")
+    parts = {"0001TP": range(5), "0006R0": range(5, 10)}
+    data = f"camvid:{place / 'data'}"
+    return FleetTraining(config, data, parts, model.architecture, weights_of(model), folder, evaluate)
+
+
+def run(fleet: FleetTraining, report=lambda done: None):
+    with ThreadPoolExecutor(1) as workers:
+        return fleet.run(2, workers, report)
+
+
+def test_rounds_train_the_model_and_updates_are_small(place, tmp_path):
+    fleet = training(place, tmp_path)
+    run(fleet)
+    assert fleet.rounds[1].loss < fleet.rounds[0].loss
+    assert all(size < 0.3 * fleet.dense_bytes for done in fleet.rounds for size in done.bytes.values())
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(place, tmp_path):
+    straight = run(training(place, tmp_path / "straight"))
+
+    def stop(done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(training(place, tmp_path / "stopped"), stop)
+    resumed = run(training(place, tmp_path / "stopped"))
+    for name, tensor in straight.items():
+        np.testing.assert_array_equal(resumed[name], tensor)
+
+
+def test_drives_train_together_and_the_release_can_be_evaluated(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "ProcessPoolExecutor", lambda jobs, mp_context: ThreadPoolExecutor(jobs))
+    torch.manual_seed(0)
+    model = ViTPerception(**TINY)
+    files, golden = perception_files(model, np.zeros((1, 32, 64, 3), np.uint8))
+    files[release.GOLDEN] = release.pack_golden({"perception": golden})
+    key = keys.load_or_create_signing_key(tmp_path / "release.key")
+    release.write_release(tmp_path / "base", files, key, version=1, architecture={"perception": model.architecture})
+    shared = ["--data", f"camvid:{place / 'data'}", "--keys", str(tmp_path)]
+    options = ["--config", place / "fleet.yaml", "--model", tmp_path / "base", "--key", tmp_path / "release.key"]
+    options += ["--work", tmp_path / "work", "--output", tmp_path / "new", "--rounds", "2", "--compare", "--json"]
+    made = CliRunner().invoke(federate, [*shared, *map(str, options)], catch_exceptions=False)
+    result = json.loads(made.stdout.splitlines()[-1])
+    assert result["vehicles"] == {"camvid/0001TP": 4, "camvid/0006R0": 4}
+    assert result["miou"] > 0.6
+    assert [entry["round"] for entry in result["curve"]] == [1, 2]
+    assert set(result["comparison"]["alone"]["camvid/0001TP"]["others"]["by_source"]) == {"camvid/0006R0"}
+    assert result["comparison"]["pooled"]["miou"] > 0.6
+
+    seen = CliRunner().invoke(evaluate_perception, [*shared, "--model", str(tmp_path / "new"), "--json"])
+    assert json.loads(seen.stdout.splitlines()[-1])["miou"] > 0.6
+    with pytest.raises(CommandError, match="exists"):
+        CliRunner().invoke(federate, [*shared, *map(str, options)], catch_exceptions=False)
+
+
+def test_the_end_of_each_drive_is_held_out():
+    split = Split.of(["a", "a", "b", "a", "a", "b"], 0.25)
+    assert split.train == {"a": [0, 1, 3], "b": [2, 5]}
+    assert split.held_out == {"a": [4], "b": []}
+
+
+def test_the_model_takes_the_pictures_shape_at_the_same_cost():
+    assert fitted_size((192, 320), (360, 480), 16) == (208, 288)
+    assert fitted_size((192, 320), (192, 320), 16) == (192, 320)
+
+
+def test_rare_classes_count_in_the_semantic_loss():
+    semantic = torch.zeros((1, 32, 32), dtype=torch.uint8)
+    semantic[:, :4, :4] = 2
+    perfect = 20.0 * torch.nn.functional.one_hot(semantic[:, 2::4, 2::4].long(), 11).movedim(-1, 1)
+    sky_only = perfect.clone()
+    sky_only[:, :, 0, 0] = 0.0
+    assert semantic_loss(perfect, semantic) < 0.02
+    assert semantic_loss(sky_only, semantic) > 0.2
+    assert semantic_loss(perfect, torch.full_like(semantic, 255)) == 0
