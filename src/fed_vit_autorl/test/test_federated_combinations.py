@@ -2,17 +2,56 @@
 
 import numpy as np
 import pytest
+import yaml
 
+from fed_vit_autorl.deployment.fleet_config import FleetConfig, from_mapping, load
 from fed_vit_autorl.federated.combinations import FleetPlan, check_combination
 from fed_vit_autorl.federated.pipeline import Pipeline
 from fed_vit_autorl.federated.refusal import ConfigurationReason, ConfigurationRefused, UpdateReason, UpdateRefused
 from fed_vit_autorl.federated.stages import STAGES
 from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.update import Layout, Update, UpdateMetadata
+from fed_vit_autorl.privacy.ledger import epsilon_of
 from fed_vit_autorl.privacy.secagg import SecAggClient, SecAggServer
 
 MASK = {"secure_mask": {"num_vehicles": 10, "threshold": 6}}
 CENTRAL = {"central_dp": {"noise_multiplier": 1.0, "expected_vehicles": 10}}
+
+
+@pytest.mark.parametrize("aggregation", ["fedavg", "median", "krum", {"trust_cosine": {"alpha": 0.2}}, "fedadam"])
+@pytest.mark.parametrize("mechanism", ["none", "local_dp"])
+def test_a_fleets_file_may_name_any_strategy(aggregation, mechanism):
+    content = {"federation": {"aggregation": aggregation, "num_rounds": 5}, "privacy": {"mechanism": mechanism}}
+    config = from_mapping(content, FleetConfig)
+    config.check()
+    assert (config.stages[0].keys() == {"dp_noise"}) == (mechanism == "local_dp")
+
+
+def test_central_privacy_wraps_the_strategy_and_costs_its_budget_over_all_rounds():
+    content = {"federation": {"aggregation": "fedavgm", "num_rounds": 5}, "privacy": {"mechanism": "central_dp"}}
+    config = from_mapping(content, FleetConfig)
+    config.check()
+    release = STRATEGIES.build(config.strategy).private_release()
+    assert 0.99 < epsilon_of([release] * 5, 1e-5) <= 1.0
+    assert STRATEGIES.build("fedavg").private_release() is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"privacy": {"mechanism": "homeopathy"}},
+        {"federation": {"aggregation": "median"}, "privacy": {"mechanism": "central_dp"}},
+        {"federation": {"aggregation": "fedavgg"}},
+        {"federation": {"weighting": "loudness"}},
+        {"communication": {"stages": ["top_k", "clip"]}},
+        {"federation": {"aggregation": "median", "min_vehicles": 6}, "communication": {"stages": [MASK]}},
+    ],
+    ids=range(6),
+)
+def test_a_fleets_file_that_cannot_work_is_refused_when_it_is_loaded(content, tmp_path):
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigurationRefused):
+        load(tmp_path / "fleet.yaml")
 
 
 def plan(stages=(), strategy="fedavg", **options):

@@ -17,10 +17,12 @@ from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.update import Layout, Update, UpdateMetadata
 from fed_vit_autorl.privacy.calibration import gaussian_delta, gaussian_sigma
 from fed_vit_autorl.privacy.dpsgd import make_private
-from fed_vit_autorl.privacy.ledger import PrivacyLedger, Release, epsilon_of
+from fed_vit_autorl.privacy.ledger import PrivacyLedger, epsilon_of
 from fed_vit_autorl.privacy.local_dp import LocalDP
+from fed_vit_autorl.privacy.mechanisms import noise_multiplier
 from fed_vit_autorl.privacy.noise import gaussian, laplace
 from fed_vit_autorl.privacy.refusal import PrivacyReason, PrivacyRefused
+from fed_vit_autorl.privacy.release import Release
 
 
 def reason_of(call, *arguments, **options):
@@ -48,6 +50,11 @@ class TestCalibration:
     @pytest.mark.parametrize(("epsilon", "delta", "sensitivity"), [(0, 1e-5, 1), (1, 0, 1), (1, 1, 1), (1, 1e-5, 0)])
     def test_impossible_budgets_are_refused(self, epsilon, delta, sensitivity):
         assert reason_of(gaussian_sigma, epsilon, delta, sensitivity) == PrivacyReason.BAD_PARAMETER
+
+    @pytest.mark.parametrize(("epsilon", "rounds"), [(1.0, 1000), (8.0, 3), (100.0, 1)])
+    def test_noise_for_a_number_of_rounds_spends_the_budget_and_no_more(self, epsilon, rounds):
+        spent = epsilon_of([Release(noise_multiplier(epsilon, 1e-5, rounds), steps=rounds)], 1e-5)
+        assert 0.99 * epsilon < spent <= epsilon
 
 
 class TestNoise:

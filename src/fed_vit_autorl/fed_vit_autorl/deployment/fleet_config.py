@@ -12,8 +12,15 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import msgspec
 import yaml
 
+from fed_vit_autorl.federated.combinations import FleetPlan, check_combination
+from fed_vit_autorl.federated.pipeline import check_order
 from fed_vit_autorl.federated.refusal import ConfigurationReason, ConfigurationRefused
+from fed_vit_autorl.federated.registry import split_spec
+from fed_vit_autorl.federated.selection import weighting
+from fed_vit_autorl.federated.stages import STAGES
+from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.wire import Name
+from fed_vit_autorl.privacy.mechanisms import MECHANISMS, server_strategy, vehicle_stages
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -50,7 +57,7 @@ class Federation(Section):
 
 
 class Privacy(Section):
-    """What a vehicle does to its update before it leaves. `mechanism` none clips only."""
+    """(ε, δ) for the whole run. `mechanism`: none clips only; local_dp noises on the vehicle, central_dp the mean."""
 
     mechanism: str = "none"
     epsilon: Positive = 1.0
@@ -121,7 +128,10 @@ class FleetConfig(Section):
         chosen = self.communication
         if chosen.stages is not None:
             return chosen.stages
-        stages: list[Spec] = [{"clip": {"norm": self.privacy.clip_norm}}]
+        privacy = self.privacy
+        stages = vehicle_stages(
+            privacy.mechanism, privacy.epsilon, privacy.delta, privacy.clip_norm, self.federation.num_rounds
+        )
         if chosen.compression != "none":
             stages.append({chosen.compression: {"ratio": chosen.compression_ratio}})
         if chosen.quantization_bits != 32:
@@ -130,10 +140,32 @@ class FleetConfig(Section):
 
     @property
     def strategy(self) -> Spec:
-        """The strategy with its options; `server_lr` fills in where it has none."""
-        aggregation = self.federation.aggregation
-        [(name, options)] = ({aggregation: {}} if isinstance(aggregation, str) else aggregation).items()
-        return {name: {"server_lr": self.federation.server_lr, **(options or {})}}
+        """The strategy with its options, `server_lr` if it has one and none is given, inside what privacy asks for."""
+        federation, privacy = self.federation, self.privacy
+        name, options = split_spec("strategy", federation.aggregation)
+        if "server_lr" in STRATEGIES.options(name):
+            options = {"server_lr": federation.server_lr, **options}
+        return server_strategy(
+            privacy.mechanism,
+            {name: options},
+            privacy.epsilon,
+            privacy.delta,
+            privacy.clip_norm,
+            federation.num_rounds,
+            federation.vehicles_per_round,
+        )
+
+    def check(self) -> None:
+        """Raises `ConfigurationRefused` for parts that do not exist or cannot work together."""
+        if self.privacy.mechanism not in MECHANISMS:
+            raise ConfigurationRefused(
+                ConfigurationReason.UNKNOWN_NAME,
+                f"unknown privacy.mechanism {self.privacy.mechanism!r}; known: {', '.join(MECHANISMS)}",
+            )
+        stages = [STAGES.build(stage) for stage in self.stages]
+        check_order(stages)
+        check_combination(FleetPlan(stages, STRATEGIES.build(self.strategy), min_vehicles=self.federation.min_vehicles))
+        weighting(self.federation.weighting)
 
 
 T = TypeVar("T")
@@ -143,7 +175,9 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> FleetConfig:
     """The configuration in a YAML file, with `{"federation.num_rounds": "3"}` laid over it. Raises
     `ConfigurationRefused`.
     """
-    return load_yaml(path, FleetConfig, overrides)
+    config = load_yaml(path, FleetConfig, overrides)
+    config.check()
+    return config
 
 
 def load_yaml(path: Path, kind: type[T], overrides: Mapping[str, str] | None = None) -> T:

@@ -41,11 +41,15 @@ class Registry(Generic[T]):
             )
         return self._factories[name]
 
+    def options(self, name: str) -> list[str]:
+        """Names of the options of an implementation."""
+        return list(inspect.signature(self[name]).parameters)
+
     def build(self, spec: str | Mapping[str, Any]) -> T:
         """Build from `"name"` or `{"name": {option: value}}`; raises `ConfigurationRefused`."""
         name, options = split_spec(self.kind, spec)
         factory = self[name]
-        known = inspect.signature(factory).parameters
+        known = self.options(name)
         for option in options:
             if option not in known:
                 raise ConfigurationRefused(

@@ -12,9 +12,10 @@ from opacus.optimizers import DPOptimizer
 from opacus.validators import ModuleValidator
 from torch.utils.data import DataLoader
 
-from .ledger import PrivacyLedger, Release
+from .ledger import PrivacyLedger
 from .noise import gaussian
 from .refusal import PrivacyReason, PrivacyRefused
+from .release import Release
 
 
 class _CryptographicOptimizer(DPOptimizer):

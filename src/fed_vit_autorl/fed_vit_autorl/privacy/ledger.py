@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, PrivacyAccountant
@@ -14,6 +12,7 @@ from dp_accounting.rdp import RdpAccountant
 
 from .calibration import require_budget
 from .refusal import PrivacyReason, PrivacyRefused
+from .release import Release
 
 ACCOUNTANTS: dict[str, type[PrivacyAccountant]] = {"rdp": RdpAccountant, "pld": PLDAccountant}
 FORMAT_VERSION = 1
@@ -22,27 +21,6 @@ CREATE TABLE budget (epsilon REAL NOT NULL, delta REAL NOT NULL, accountant TEXT
 CREATE TABLE spent (purpose TEXT PRIMARY KEY, sampling_rate REAL NOT NULL, noise_multiplier REAL NOT NULL,
                     steps INTEGER NOT NULL);
 """
-
-
-@dataclass(frozen=True)
-class Release:
-    """`steps` Gaussian releases: noise σ = noise_multiplier · sensitivity, on a Poisson sample of rate `sampling_rate`.
-
-    A rate below 1 may be claimed only where every vehicle (or sample) was drawn independently with that probability.
-    """
-
-    noise_multiplier: float
-    sampling_rate: float = 1.0
-    steps: int = 1
-
-    def __post_init__(self) -> None:
-        if not (
-            math.isfinite(self.noise_multiplier)
-            and self.noise_multiplier > 0
-            and 0 < self.sampling_rate <= 1
-            and self.steps >= 1
-        ):
-            raise PrivacyRefused(PrivacyReason.BAD_PARAMETER, f"{self} is not a release with noise")
 
 
 def epsilon_of(releases: Iterable[Release], delta: float, accountant: str = "rdp") -> float:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...privacy.release import Release
 from ..blocks import add_scaled
 from ..refusal import AggregationReason, AggregationRefused
 from ..registry import Registry
@@ -56,6 +57,10 @@ class Strategy(ABC):
     def client_tensors(self) -> Tensors:
         """What a vehicle's trainer needs beside the model, for instance SCAFFOLD's control variate."""
         return {}
+
+    def private_release(self) -> Release | None:
+        """What one round costs of a privacy budget: ask a `PrivacyLedger` for it before the round; None if nothing."""
+        return None
 
     def state_dict(self) -> Tensors:
         """What must outlive a restart between rounds, for instance a momentum."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...privacy.noise import gaussian
+from ...privacy.release import Release
 from ..blocks import add_scaled, clip_factor, l2_norm
 from ..update import Tensors, Update, UpdateMetadata
 from .base import STRATEGIES, Strategy, require_positive
@@ -42,6 +43,9 @@ class CentralDP(Strategy):
         super().begin(model, round_number)
         self._inner.begin(model, round_number)
         self._sum = {name: np.zeros(tensor.shape, np.float32) for name, tensor in model.items()}
+
+    def private_release(self) -> Release:
+        return Release(self.noise_multiplier)
 
     def client_settings(self) -> dict[str, float]:
         return self._inner.client_settings()
