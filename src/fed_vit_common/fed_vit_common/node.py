@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, ClassVar
 
 import rclpy
@@ -14,22 +13,19 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.signals import SignalHandlerOptions
 
 from fed_vit_autorl.edge.topics import TOPICS, Qos
+from fed_vit_autorl.refusal import Refused
 from fed_vit_common.parameters import ParameterRefused, declare, read
 from fed_vit_common.qos import PROFILES, message_class
 
 DIAGNOSTICS_PERIOD_S = 1.0
 
 
-class InputRefused(ValueError):
+class InputRefused(Refused):
     """An input that a node does not use.
 
     Attributes:
         reason: reason code, counted and published on ``/diagnostics``.
     """
-
-    def __init__(self, reason: StrEnum, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else str(reason))
-        self.reason = reason
 
 
 @dataclass(frozen=True)

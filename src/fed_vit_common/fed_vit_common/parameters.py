@@ -2,18 +2,27 @@
 
 import difflib
 from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
+
+from fed_vit_autorl.refusal import Refused
 
 Schema = TypeVar("Schema")
 
 _OWN_TO_ROS = {"use_sim_time", "start_type_description_service"}
 
 
-class ParameterRefused(ValueError):
-    """A parameter that does not exist or that is out of its bounds; the message names it and what was meant."""
+class ParameterReason(StrEnum):
+    """What is wrong with a node's configuration."""
+
+    UNKNOWN_PARAMETER = "unknown_parameter"
+
+
+class ParameterRefused(Refused):
+    """A parameter that does not exist; the message names it and what was meant."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,9 @@ def read(node: Node, schema: type[Schema]) -> Schema:
         if given not in known and not given.startswith("qos_overrides."):
             close = difflib.get_close_matches(given, names, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(sorted(names))}"
-            raise ParameterRefused(f"{node.get_name()} has no parameter {given!r}; {hint}")
+            raise ParameterRefused(
+                ParameterReason.UNKNOWN_PARAMETER, f"{node.get_name()} has no parameter {given!r}; {hint}"
+            )
     return schema(**{name: node.get_parameter(name).value for name in names})
 
 

@@ -6,6 +6,7 @@ import click
 
 from fed_vit_autorl.cli.groups import EntryPointGroup
 from fed_vit_autorl.cli.output import CommandError
+from fed_vit_autorl.refusal import Refused
 
 
 @click.group(
@@ -29,7 +30,7 @@ def main() -> None:
     """Runs the command line; a bad input ends with one line that says what to do, and exit status 2."""
     try:
         sys.exit(fedvit(prog_name="fedvit", standalone_mode=False))
-    except CommandError as error:
+    except (CommandError, Refused) as error:
         click.secho(f"fedvit: {error}", fg="red", err=True)
         sys.exit(2)
     except click.ClickException as error:

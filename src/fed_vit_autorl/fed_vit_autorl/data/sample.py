@@ -9,6 +9,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.refusal import Refused
+
 from .classes import MASKS, OBJECT_CLASSES, SEMANTIC_CLASSES, UNLABELLED
 
 MAX_POINTS = 1 << 20
@@ -36,12 +38,8 @@ class SampleFault(StrEnum):
     STAMP = "stamp"
 
 
-class SampleRefused(ValueError):
+class SampleRefused(Refused):
     """A part of a sample is unusable; `reason` is the code, the message says what was found."""
-
-    def __init__(self, reason: SampleFault, detail: str):
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
 
 
 def _require(condition: bool, reason: SampleFault, detail: str) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -30,6 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from fed_vit_autorl.deployment.keys import load_or_create_signing_key, load_public_keys, save_public_key
 from fed_vit_autorl.federated.protocol import name as valid_name
 from fed_vit_autorl.privacy.sealing import write_secret
+from fed_vit_autorl.refusal import Refused
 
 AGGREGATOR = "aggregator"
 RESERVED = frozenset({AGGREGATOR, "broker", "model"})
@@ -48,12 +50,8 @@ class EnrolmentReason(StrEnum):
     REVOKED_VEHICLE = "revoked_vehicle"
 
 
-class EnrolmentRefused(ValueError):
+class EnrolmentRefused(Refused):
     """`reason` is the code."""
-
-    def __init__(self, reason: EnrolmentReason, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else str(reason))
-        self.reason = reason
 
 
 class Authority:
@@ -277,6 +275,14 @@ class Identity:
             save_public_key(key, self.release_keys_path / f"{name}.pub")
         _write(self.certificate_path, certificate)
 
+    def take(self, answer: Mapping[str, Any]) -> None:
+        """Completes the enrolment with the aggregator's answer to `POST /v1/enrol`; raises KeyError or ValueError for
+        another.
+        """
+        releases = {name: _raw_key(key) for name, key in answer["releases"].items()}
+        certificate, ca = answer["certificate"].encode(), answer["ca"].encode()
+        self.install(certificate, ca, _raw_key(answer["aggregator"]), releases)
+
 
 def enrolled(folder: Path) -> bool:
     """Whether a vehicle's folder holds a finished enrolment."""
@@ -309,6 +315,10 @@ def _request_key(request: bytes) -> Ed25519PublicKey:
     except (ValueError, InvalidSignature) as error:
         raise EnrolmentRefused(EnrolmentReason.BAD_REQUEST, str(error)) from error
     return key
+
+
+def _raw_key(text: str) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
 
 
 def _name(common: str) -> x509.Name:

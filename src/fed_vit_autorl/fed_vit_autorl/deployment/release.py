@@ -24,6 +24,8 @@ import safetensors.numpy
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from fed_vit_autorl.refusal import Refused
+
 MANIFEST, SIGNATURE, GOLDEN, CARD = "manifest.json", "manifest.sig", "golden.safetensors", "MODEL_CARD.md"
 MAX_MANIFEST_BYTES = 256 * 1024
 MAX_FILE_BYTES = 2 * 1024**3
@@ -48,12 +50,8 @@ class Reason(StrEnum):
     WORSE_IN_SHADOW = "worse_in_shadow"
 
 
-class ReleaseRefused(Exception):
+class ReleaseRefused(Refused):
     """A release that must not be used; `reason` is the code, `detail` says what was found."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,6 +19,7 @@ import onnxruntime
 
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.release import Manifest, Reason, ReleaseRefused
+from fed_vit_autorl.refusal import Refused
 
 from .profiles import PROFILES
 
@@ -33,12 +34,8 @@ class RuntimeReason(StrEnum):
     BAD_INPUTS = "bad_inputs"
 
 
-class RuntimeRefused(Exception):
+class RuntimeRefused(Refused):
     """A runtime that can't be had here, or inputs it can't take; `reason` is the code."""
-
-    def __init__(self, reason: RuntimeReason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from fed_vit_autorl.refusal import Refused
+
 
 class ConfigurationReason(StrEnum):
     """What is wrong with a fleet's configuration."""
@@ -15,12 +17,8 @@ class ConfigurationReason(StrEnum):
     IMPOSSIBLE_COMBINATION = "impossible_combination"
 
 
-class ConfigurationRefused(ValueError):
+class ConfigurationRefused(Refused):
     """The configuration cannot work; `reason` is a `ConfigurationReason` and the text says what to change."""
-
-    def __init__(self, reason: ConfigurationReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class UpdateReason(StrEnum):
@@ -38,12 +36,8 @@ class UpdateReason(StrEnum):
     NO_SESSION = "no_session"
 
 
-class UpdateRefused(ValueError):
+class UpdateRefused(Refused):
     """The update is not used; `reason` is an `UpdateReason`."""
-
-    def __init__(self, reason: UpdateReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class AggregationReason(StrEnum):
@@ -59,9 +53,5 @@ class AggregationReason(StrEnum):
     TOO_MANY_UPDATES = "too_many_updates"
 
 
-class AggregationRefused(ValueError):
+class AggregationRefused(Refused):
     """The aggregation stops and the global model stays; `reason` is an `AggregationReason`."""
-
-    def __init__(self, reason: AggregationReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason

@@ -16,6 +16,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from fed_vit_autorl.privacy import sealing
+from fed_vit_autorl.refusal import Refused
 
 MAGIC = b"FV"
 VERSION = 1
@@ -59,12 +60,8 @@ class TransportReason(StrEnum):
     REPLAYED = "replayed"
 
 
-class TransportRefused(ValueError):
+class TransportRefused(Refused):
     """A message or transfer that isn't used; `reason` is the code, `detail` says what was found."""
-
-    def __init__(self, reason: TransportReason, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else str(reason))
-        self.reason, self.detail = reason, detail
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

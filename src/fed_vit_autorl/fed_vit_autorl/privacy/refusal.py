@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from fed_vit_autorl.refusal import Refused
+
 
 class PrivacyReason(StrEnum):
     """Codes of `PrivacyRefused`."""
@@ -16,9 +18,5 @@ class PrivacyReason(StrEnum):
     UNKNOWN_VERSION = "unknown_version"
 
 
-class PrivacyRefused(ValueError):
+class PrivacyRefused(Refused):
     """Nothing was released and nothing spent; `reason` is a `PrivacyReason`."""
-
-    def __init__(self, reason: PrivacyReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason

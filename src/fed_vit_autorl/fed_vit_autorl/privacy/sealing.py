@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey, Suite
 
+from fed_vit_autorl.refusal import Refused
+
 SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 MLKEM_PUBLIC_BYTES = 1184
 PUBLIC_BYTES = MLKEM_PUBLIC_BYTES + 32
@@ -32,12 +34,8 @@ class SealingReason(StrEnum):
     BAD_KEY = "bad_key"
 
 
-class SealingRefused(ValueError):
+class SealingRefused(Refused):
     """Bytes that don't open or don't verify; ``reason`` is the code."""
-
-    def __init__(self, reason: SealingReason, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else str(reason))
-        self.reason = reason
 
 
 class SealingKey:

@@ -1,9 +1,9 @@
 """What goes into the driving policy and what comes out: the one place that training, the node and the evaluators share.
 
 Tensors (batch 1, float32): `features` (1, D) as perception made them; `objects` (1, 12, 10) the nearest tracked road
-users, absent ones zero; `free_space` (1, 16) free road per sector; `ego` (1, 20) motion, limits, what the route holds
-next; `route` (1, 20, 3) the route ahead in `base_link`. Out: `control` (1, 2) steering [rad] and acceleration [m/s²],
-`path` (1, 20, 2) [m] in `base_link`, `target_speed` (1, 1) [m/s].
+users, absent ones zero; `free_space` (1, 16) how near the free road ends per sector; `ego` (1, 20) motion, limits, and
+what light and lead allow; `route` (1, 20, 3) the route ahead in `base_link`. Out: `control` (1, 2) steering [rad] and
+acceleration [m/s²], `path` (1, 20, 2) [m] in `base_link`, `target_speed` (1, 1) [m/s].
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ import numpy as np
 
 from fed_vit_autorl.data.classes import OBJECT_CLASSES
 from fed_vit_autorl.data.sample import EgoState
+from fed_vit_autorl.refusal import Refused
 from fed_vit_autorl.reinforcement.longitudinal import (
     DrivingStyle,
     curve_speed,
@@ -48,12 +49,8 @@ class PolicyReason(StrEnum):
     OUTPUT_NOT_FINITE = "policy_output_not_finite"
 
 
-class PolicyRefused(ValueError):
+class PolicyRefused(Refused):
     """An input or output that must not be driven on; `reason` says why."""
-
-    def __init__(self, reason: PolicyReason, detail: str):
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
 
 
 class LightState(IntEnum):
@@ -212,8 +209,8 @@ class PolicyIO:
 
 
 def _sectors(free_distance: np.ndarray) -> np.ndarray:
-    """Free distances / 50 resampled to 16 sectors; all free where perception gives none."""
+    """1 - free distance / 50 m in 16 sectors: 0 where all is free, or where perception gives no distances."""
     if not len(free_distance):
-        return np.ones(SECTORS)
+        return np.zeros(SECTORS)
     places = (np.arange(SECTORS) + 0.5) * len(free_distance) / SECTORS - 0.5
-    return np.clip(np.interp(places, np.arange(len(free_distance)), free_distance) / 50.0, 0.0, 1.0)
+    return 1.0 - np.clip(np.interp(places, np.arange(len(free_distance)), free_distance) / 50.0, 0.0, 1.0)

@@ -5,6 +5,8 @@ from enum import IntEnum, StrEnum
 
 import numpy as np
 
+from fed_vit_autorl.refusal import Refused
+
 MAX_POINTS = 20_000
 MAX_GAP_M = 300.0
 MIN_LENGTH_M = 2.0
@@ -23,12 +25,8 @@ class RouteReason(StrEnum):
     SPEED_LIMIT_INVALID = "speed_limit_invalid"
 
 
-class RouteRefused(ValueError):
+class RouteRefused(Refused):
     """A route that cannot be driven; `reason` says why."""
-
-    def __init__(self, reason: RouteReason, detail: str):
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
 
 
 class RoadOption(IntEnum):

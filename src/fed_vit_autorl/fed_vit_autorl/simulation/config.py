@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fed_vit_autorl.refusal import Refused
+
 from .lidar import LidarSpec
 from .rendering import CameraSpec
 from .town import TownSpec
@@ -19,12 +21,8 @@ class ConfigReason(StrEnum):
     OUT_OF_RANGE = "world_config_out_of_range"
 
 
-class ConfigRefused(ValueError):
+class ConfigRefused(Refused):
     """A configuration that cannot be used; `reason` says why."""
-
-    def __init__(self, reason: ConfigReason, detail: str):
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
 
 
 @dataclass(frozen=True)

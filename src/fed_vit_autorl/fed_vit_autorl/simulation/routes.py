@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.refusal import Refused
+
 from ..reinforcement.route import RoadOption, Route
 from .ground import densify
 from .town import Connection, Lane, Town, polyline_length
@@ -24,12 +26,11 @@ class RoutePlanReason(StrEnum):
     NO_ROUTE = "no_route_of_that_length"
 
 
-class RoutePlanRefused(ValueError):
+class RoutePlanRefused(Refused):
     """A route that does not exist in the town; `reason` says why."""
 
     def __init__(self, detail: str):
-        super().__init__(f"{RoutePlanReason.NO_ROUTE}: {detail}")
-        self.reason = RoutePlanReason.NO_ROUTE
+        super().__init__(RoutePlanReason.NO_ROUTE, detail)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +51,8 @@ class PlannedRoute:
 
     @cached_property
     def line(self) -> Route:
-        """The geometry: arc length, projection, curvature."""
-        return Route(self.points)
+        """The geometry: arc length, projection, curvature, limits."""
+        return Route(self.points, self.speed_limits)
 
     @property
     def start_yaw(self) -> float:
@@ -123,8 +124,8 @@ def _assemble(
         source, target = town.lanes[leg.source], town.lanes[leg.target]
         street = _change(town.lanes[entered].line, source.line) if entered != leg.source else source.line
         street = densify(street, SPACING_M)
-        if not pieces:
-            street = street[_start_index(street, start, rng) :]
+        # The curve before it has brought the route to its first point.
+        street = street[1:] if pieces else street[_start_index(street, start, rng) :]
         curve, option = _turn(street, target.line)
         pieces.append(_Piece(street, RoadOption.FOLLOW, source, signal=leg.signal))
         pieces.append(_Piece(curve, option, source, in_junction=True))

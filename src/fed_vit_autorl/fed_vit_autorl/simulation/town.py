@@ -15,6 +15,8 @@ import numpy as np
 import sumolib
 from numpy.typing import NDArray
 
+from fed_vit_autorl.refusal import Refused
+
 LANE_WIDTH_M = 3.5
 SIDEWALK_WIDTH_M = 2.5
 
@@ -34,12 +36,8 @@ class TownReason(StrEnum):
     GENERATOR_FAILED = "town_generator_failed"
 
 
-class TownRefused(ValueError):
+class TownRefused(Refused):
     """A town that cannot be made; `reason` says why."""
-
-    def __init__(self, reason: TownReason, detail: str):
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ import libsumo
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.refusal import Refused
+
 from ..reinforcement.route import wrap
 from .actors import EGO_KIND, KINDS, VEHICLE_KINDS
 from .ground import Ground
@@ -33,12 +35,11 @@ class TrafficReason(StrEnum):
     BUSY = "libsumo_busy"
 
 
-class TrafficRefused(RuntimeError):
+class TrafficRefused(Refused):
     """A second simulation in one process; `reason` says so."""
 
     def __init__(self) -> None:
-        super().__init__(f"{TrafficReason.BUSY}: libsumo runs one world per process; close the other world first")
-        self.reason = TrafficReason.BUSY
+        super().__init__(TrafficReason.BUSY, "libsumo runs one world per process; close the other world first")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from fed_vit_autorl.refusal import Refused
+
 GRAVITY = 9.81
 
 
@@ -15,12 +17,8 @@ class ControlReason(StrEnum):
     NOT_FINITE = "control_not_finite"
 
 
-class ControlRefused(ValueError):
+class ControlRefused(Refused):
     """A control that cannot be executed; `reason` says why."""
-
-    def __init__(self, reason: ControlReason, detail: str):
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.refusal import Refused
+
 Colour = tuple[float, float, float]
 GRAIN_STARTS = 1 << 16
 
@@ -156,12 +158,11 @@ class WeatherReason(StrEnum):
     UNKNOWN = "unknown_weather"
 
 
-class WeatherRefused(ValueError):
+class WeatherRefused(Refused):
     """A weather that does not exist; `reason` says why."""
 
     def __init__(self, name: str):
-        super().__init__(f"{WeatherReason.UNKNOWN}: {name!r}; there are: {', '.join(WEATHERS)}")
-        self.reason = WeatherReason.UNKNOWN
+        super().__init__(WeatherReason.UNKNOWN, f"{name!r}; there are: {', '.join(WEATHERS)}")
 
 
 def weather_named(name: str) -> Weather:

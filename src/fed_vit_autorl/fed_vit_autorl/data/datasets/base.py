@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.refusal import Refused
+
 from ..sample import Sample
 
 
@@ -24,12 +26,8 @@ class DatasetFault(StrEnum):
     BAD_FILE = "dataset_bad_file"
 
 
-class DatasetRefused(ValueError):
+class DatasetRefused(Refused):
     """A dataset that can't be used; `reason` is the code, the message says what is expected."""
-
-    def __init__(self, reason: DatasetFault, detail: str):
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
 
 
 class Dataset(Sequence[Sample]):

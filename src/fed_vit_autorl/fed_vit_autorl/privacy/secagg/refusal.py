@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from fed_vit_autorl.refusal import Refused
+
 
 class SecAggReason(StrEnum):
     """Codes of `SecAggRefused`."""
@@ -21,9 +23,5 @@ class SecAggReason(StrEnum):
     UNMASK_MISMATCH = "unmask_mismatch"
 
 
-class SecAggRefused(ValueError):
+class SecAggRefused(Refused):
     """The step is not taken; `reason` is a `SecAggReason`."""
-
-    def __init__(self, reason: SecAggReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
