@@ -170,7 +170,9 @@ def test_an_expert_finishes_its_route_and_goes_on(world):
     start = line.length - 25.0
     x, y = line.at(np.array(start))
     ego.state = replace(ego.state, x=x, y=y, yaw=float(line.heading(start)))
-    ego.follow(replace(ego.route, points=line.at(np.arange(start, line.length + 0.1, 1.0)), stops=()))
+    rest = line.s >= start
+    arrays = ("points", "options", "speed_limits", "lane_widths", "in_junction")
+    ego.follow(replace(ego.route, stops=(), **{name: getattr(ego.route, name)[rest] for name in arrays}))
     seen = world.step({})
     expert = Expert(seen["noon"].route.line, CONFIG.vehicle)
     for _ in range(300):

@@ -14,15 +14,17 @@ from ..reinforcement.route import Pose
 from .actors import EGO_KIND, KINDS
 from .config import WorldConfig
 from .events import Collision, Watch
+from .failures import Failure
 from .labels import labels_of
 from .lidar import Lidar
 from .observation import Imu, LightAhead, Observation, Truth
 from .rendering import Camera
 from .routes import PlannedRoute
+from .scenarios import Scenario
 from .scene import Scene
 from .traffic import RoadUserState
 from .vehicle import GRAVITY, Control, VehicleState, step
-from .weather import weather_named
+from .weather import Weather, weather_named
 
 SEEN_M = 120.0
 LIGHT_AHEAD_M = 80.0
@@ -35,13 +37,13 @@ class Ego:
 
     def __init__(self, name: str, config: WorldConfig, scene: Scene, slot: int):
         self.name = name
-        self.weather = weather_named(config.egos[name].weather)
+        self._own_weather = weather_named(config.egos[name].weather)
         self._config = config
         self._scene = scene
         self._slot = slot
-        self._camera = Camera(scene, config.camera, self.weather) if config.image else None
+        self._camera: Camera | None = None
         self._camera_model = config.camera.model
-        self._lidar = Lidar(scene.solids, config.lidar, self.weather, slot)
+        self._live_in(self._own_weather)
         self.state = VehicleState()
         self.route: PlannedRoute
 
@@ -50,9 +52,12 @@ class Ego:
         if self._camera:
             self._camera.close()
 
-    def start(self, route: PlannedRoute, seed: list[int]) -> None:
-        """Stands at the start of `route`."""
+    def start(self, route: PlannedRoute, seed: list[int], scenario: Scenario | None) -> None:
+        """Stands at the start of `route`, in the weather and with the sensor failure of `scenario`, if there is one."""
         self.follow(route)
+        self._live_in(weather_named(scenario.weather) if scenario and scenario.weather else self._own_weather)
+        fails = scenario and scenario.failure
+        self._failure = Failure(fails, scenario.begins, scenario.begins + scenario.seconds) if fails else None
         self.state = VehicleState(*route.points[0], route.start_yaw)
         self._camera_noise, self._lidar_noise, self._imu_noise = (
             np.random.default_rng([*seed, sensor]) for sensor in range(3)
@@ -60,6 +65,13 @@ class Ego:
         self._watch = Watch(self._scene)
         self._control = Control()
         self._collided = False
+
+    def _live_in(self, weather: Weather) -> None:
+        self.weather = weather
+        self._lidar = Lidar(self._scene.solids, self._config.lidar, weather, self._slot)
+        if self._config.image and (self._camera is None or self._camera.weather is not weather):
+            self.close()
+            self._camera = Camera(self._scene, self._config.camera, weather)
 
     def follow(self, route: PlannedRoute) -> None:
         """Takes up a route at its beginning."""
@@ -70,6 +82,11 @@ class Ego:
         """Drives for `dt` seconds."""
         self._control = control
         self.state = step(self.state, control, dt, self._config.vehicle, self.weather.grip)
+
+    @property
+    def progress(self) -> float:
+        """Metres along the route."""
+        return self._progress
 
     @property
     def pose(self) -> tuple[float, float, float]:
@@ -110,6 +127,8 @@ class Ego:
         points: NDArray[np.float32] | None,
     ) -> Observation:
         """The observation after a step, with its events; a collision stops the ego."""
+        if self._failure:
+            image, points = self._failure.apply(stamp, image, points)
         x, y, yaw = self.pose
         here = self.route.line.project(Pose(x, y, yaw), self._progress)
         self._progress = here.s

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data.sample import Labels
 from .config import WorldConfig
@@ -14,8 +13,10 @@ from .ego import Ego
 from .events import STATIC, ego_centre
 from .observation import Observation
 from .routes import PlannedRoute, plan_route
+from .scenarios import Scenario
 from .scene import Scene
 from .slots import slots_for
+from .stage import Stage
 from .town import build_town
 from .traffic import RoadUserState, Traffic, centres, kinds_of_traffic
 from .vehicle import FULL_BRAKE, Control
@@ -36,7 +37,8 @@ class World:
         self.town = build_town(config.town)
         rng = np.random.default_rng([config.town.seed, 2])
         kinds = kinds_of_traffic(config.vehicles, config.pedestrians, rng)
-        slots = slots_for(kinds + ["sedan"] * len(config.egos), rng)
+        self.stage = Stage(config.egos)
+        slots = slots_for(kinds + ["sedan"] * len(config.egos) + self.stage.kinds, rng)
         self.scene = Scene(self.town, slots)
         self.traffic = Traffic(self.town, self.scene.ground, kinds, config.dt)
         self.egos = {
@@ -59,21 +61,26 @@ class World:
             ego.close()
         self.traffic.close()
 
-    def reset(self, seed: int) -> dict[str, Observation]:
-        """A new run: routes, traffic and noise all follow from `seed`."""
+    def reset(self, seed: int, scenarios: Mapping[str, Scenario] | None = None) -> dict[str, Observation]:
+        """A new run: routes, traffic and noise all follow from `seed`; `scenarios` by ego make it difficult."""
+        scenarios = scenarios or {}
         self._rng = np.random.default_rng([seed, 3])
         self.stamp = 0.0
         self._frame = 0
         for number, (name, route) in enumerate(self._routes(self._rng).items()):
-            self.egos[name].start(route, seed=[seed, 4, number])
-        self.traffic.reset(seed, {name: ego.route for name, ego in self.egos.items()})
+            self.egos[name].start(route, [seed, 4, number], scenarios.get(name))
+        routes = {name: ego.route for name, ego in self.egos.items()}
+        self.traffic.reset(seed, routes)
+        self.stage.reset(routes, scenarios)
+        self._look_around()
         return self._observe()
 
     def step(self, controls: Mapping[str, Control]) -> dict[str, Observation]:
         """Applies one control per ego for `dt` seconds; an ego without one brakes fully."""
         for name, ego in self.egos.items():
             ego.move(controls.get(name, FULL_BRAKE), self.dt)
-        self.traffic.step({name: (ego.state.x, ego.state.y, ego.state.yaw) for name, ego in self.egos.items()})
+        self.traffic.step({name: ego.pose for name, ego in self.egos.items()})
+        self._look_around()
         self._frame += 1
         self.stamp = round(self._frame * self.dt, 9)
         return self._observe()
@@ -88,10 +95,13 @@ class World:
         return route
 
     def actor_id(self, name: str) -> int:
-        """A number for a road user's name: egos from 1, traffic from 1000, 0 for what is built."""
+        """A number for a road user's name: egos from 1, scenarios' actors from 100, traffic from 1000, 0: static."""
+        if name == STATIC:
+            return 0
         if name in self.egos:
             return list(self.egos).index(name) + 1
-        return 1000 + self.traffic.number_of(name) if name != STATIC else 0
+        actors = list(self.stage.users())
+        return 100 + actors.index(name) if name in actors else 1000 + self.traffic.number_of(name)
 
     def labels(self, vehicle: str) -> Labels:
         """What is truly in that ego's current image. For evaluation only: it costs a second rendering."""
@@ -109,25 +119,23 @@ class World:
             routes[name] = route
         return routes
 
-    def _others(self) -> dict[str, tuple[str, RoadUserState]]:
-        """Every road user by name, egos included: (kind, state)."""
+    def _look_around(self) -> None:
+        """Finds where everybody is and lets the actors of scenarios act."""
         states = self.traffic.states()
-        named = {
+        self._users = {
             self.traffic.name_of(number): (self.traffic.kinds[number], state)
             for number, state in enumerate(states)
             if state is not None
         }
         for name, ego in self.egos.items():
-            named[name] = ("sedan", RoadUserState(*ego_centre(ego.state), 0.0, ego.state.yaw, ego.state.speed))
-        self._poses = self._slots(states)
-        return named
-
-    def _slots(self, states: list[RoadUserState | None]) -> NDArray[np.float64]:
+            self._users[name] = ("sedan", RoadUserState(*ego_centre(ego.state), 0.0, ego.state.yaw, ego.state.speed))
+        others = np.array([(user.x, user.y) for _, user in self._users.values()])
+        self.stage.step(self.dt, {name: (ego.progress, ego.state.speed) for name, ego in self.egos.items()}, others)
+        self._users |= self.stage.users()
         egos = [(*ego_centre(ego.state), 0.0, ego.state.yaw) for ego in self.egos.values()]
-        return np.vstack([centres(states), egos])
+        self._poses = np.vstack([centres(states), egos, self.stage.poses()])
 
     def _observe(self) -> dict[str, Observation]:
-        others = self._others()
         signals = self.signals = self.traffic.signals()
         self.scene.show_signals(signals)
         for ego in self.egos.values():
@@ -137,7 +145,7 @@ class World:
         return {
             name: ego.observe(
                 self.stamp,
-                {other: user for other, user in others.items() if other != name},
+                {other: user for other, user in self._users.items() if other != name},
                 signals,
                 images.get(name),
                 scans[name].result() if scans else None,
