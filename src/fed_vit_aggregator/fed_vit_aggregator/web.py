@@ -125,7 +125,7 @@ def operator_app(service: AggregatorService) -> Starlette:
                 str(body.get("vehicle", "")), str(body.get("claim", "")), str(body.get("request", "")).encode()
             )
         except EnrolmentRefused as refusal:
-            raise HTTPException(403, str(refusal.reason)) from refusal
+            return JSONResponse({"reason": refusal.reason}, 403)
         return JSONResponse(
             {
                 "certificate": certificate.decode(),

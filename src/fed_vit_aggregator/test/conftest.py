@@ -1,5 +1,6 @@
 """A toy fleet of real parts: mosquitto with TLS, the aggregator process, clients with training processes."""
 
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -90,6 +91,13 @@ class ToyFleet:
             return self.cloud.state()
         except httpx.HTTPError:
             return None
+
+    @staticmethod
+    def vehicle_context(identity: Path) -> ssl.SSLContext:
+        """TLS as a vehicle."""
+        context = ssl.create_default_context(cafile=str(identity / "ca.crt"))
+        context.load_cert_chain(identity / "vehicle.crt", identity / "vehicle.key")
+        return context
 
     def weights(self, version: int) -> dict[str, np.ndarray]:
         """Of a release, on the aggregator's disk."""
