@@ -94,6 +94,11 @@ class Bag:
         """Number of camera images."""
         return self._reader.topics[self.topics[CAMERA]].msgcount
 
+    @property
+    def frames_per_second(self) -> int:
+        """Mean rate of the camera's images, at least 1."""
+        return max(1, round(self.frames / max(self._reader.duration * 1e-9, 1.0)))
+
     def messages(self) -> Iterator[Recorded]:
         """The messages of all parts in the order of their recording; of those of one instant the image comes last."""
         parts = {topic: part for part, topic in self.topics.items()}

@@ -26,7 +26,6 @@ from fed_vit_sim.lockstep import Frame, Lockstep, NodesSilent
 from fed_vit_sim.replay_metrics import Metrics
 from fed_vit_sim.replay_page import write_page
 
-VIDEO_RATE = 20
 BASE_FROM_CAMERA = base_from_optical(1.2, 0.0, 1.5)  # perception's default mounting
 
 
@@ -55,7 +54,7 @@ def replay(node: Node, executor: SingleThreadedExecutor, parameters: Parameters)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with (
         Bag(Path(parameters.bag), mapping) as bag,
-        VideoWriter(video_path, VIDEO_RATE) as video,
+        VideoWriter(video_path, bag.frames_per_second) as video,
         ThreadPoolExecutor(1) as painter,
         Progress(*columns, console=Console(stderr=True)) as progress,
     ):

@@ -124,7 +124,7 @@ def _draw_boxes(canvas: NDArray, overlay: Overlay, scale: float) -> None:
 def _panel(width: int, overlay: Overlay) -> NDArray[np.uint8]:
     """Speed, steering wheel and pedals."""
     panel = np.full((PANEL_HEIGHT, width, 3), PANEL_COLOUR, np.uint8)
-    speed = "–" if overlay.speed is None else f"{overlay.speed * 3.6:.0f}"
+    speed = "-" if overlay.speed is None else f"{overlay.speed * 3.6:.0f}"
     number = _text(panel, speed, (18, 8), TEXT_COLOUR, 32)
     _text(panel, "km/h", (24 + number, 26), (150, 160, 176), 14)
     _draw_steering(panel, (width // 2, PANEL_HEIGHT // 2), overlay.steering_angle)
@@ -143,7 +143,7 @@ def _draw_steering(panel: NDArray, centre: tuple[int, int], angle: float | None)
     for spoke in (0.0, np.pi, np.pi / 2):
         tip = (round(wheel[0] + 19 * np.cos(spoke + turn)), round(wheel[1] + 19 * np.sin(spoke + turn)))
         cv2.line(panel, wheel, tip, TEXT_COLOUR, 3, cv2.LINE_AA)
-    text = "–" if angle is None else f"{np.degrees(angle):+.1f}°"
+    text = "-" if angle is None else f"{np.degrees(angle):+.1f}°"
     _text(panel, text, (centre[0], centre[1] - 10), TEXT_COLOUR, 18)
 
 
