@@ -29,7 +29,7 @@ class Browser:
             "--ignore-certificate-errors",
         ]
         command = [CHROMIUM, *options, "--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"]
-        script = 'exec "$@" 3<&%d 4>&%d' % (to_browser, from_browser)
+        script = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
         self._process = subprocess.Popen(
             ["bash", "-c", script, "chromium", *command], pass_fds=(to_browser, from_browser), stderr=subprocess.DEVNULL
         )
@@ -87,6 +87,11 @@ def text(name: str) -> str:
     return f"document.getElementById('{name}').innerText"
 
 
+def log_in(browser: Browser, token: str) -> None:
+    browser.evaluate(f"document.getElementById('token').value = {json.dumps(token)}")
+    browser.evaluate("document.querySelector('#login button').click()")
+
+
 def test_an_operator_watches_a_round_pauses_and_rolls_back(make_fleet, browser):
     fleet = make_fleet(rounds=1)
     fleet.cloud.start()
@@ -98,14 +103,9 @@ def test_an_operator_watches_a_round_pauses_and_rolls_back(make_fleet, browser):
     browser.until(f"{text('vehicles')}.includes('v1') && {text('vehicles')}.includes('v2')")
     assert browser.evaluate("document.querySelectorAll('#releases button').length") == 0
 
-    browser.evaluate(
-        "document.getElementById('token').value = 'wrong'; document.querySelector('#login button').click()"
-    )
+    log_in(browser, "wrong")
     browser.until(f"{text('login-error')} == 'wrong token'")
-    token = json.dumps(fleet.cloud.operator_token)
-    browser.evaluate(
-        f"document.getElementById('token').value = {token}; document.querySelector('#login button').click()"
-    )
+    log_in(browser, fleet.cloud.operator_token)
     browser.until("!document.getElementById('actions').hidden")
 
     browser.evaluate("document.getElementById('pause').click()")
