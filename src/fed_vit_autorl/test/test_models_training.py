@@ -51,7 +51,7 @@ def test_samples_of_any_size_make_a_batch():
         Sample(np.zeros((32, 48, 3), np.uint8), CameraModel.nominal(48, 32), labels=none),
     ]
     batch = collate(mixed, SIZE)
-    assert batch.image.shape == (3, 3, *SIZE)
+    assert batch.inputs[0].shape == (3, 3, *SIZE)
     targets = batch.targets
     assert targets.classes.tolist() == [[0], [0], [-1]]
     assert targets.objects_known.tolist() == [True, True, False]

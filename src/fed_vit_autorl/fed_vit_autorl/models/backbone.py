@@ -100,14 +100,31 @@ class Backbone(nn.Module):
         self.vit.set_input_size(img_size=tuple(side // scale for side in img_size))
         self.img_size = tuple(img_size)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Image (B, 3, H, W) in [0, 1] → tokens (B, D, H/p, W/p), detail (B, 24, H/4, W/4) and (B, 64, H/8, W/8)."""
+    def forward(
+        self, image: Tensor, others: Tensor | None = None, fusion_layer: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Image (B, 3, H, W) in [0, 1] → tokens (B, D, H/p, W/p), detail (B, 24, H/4, W/4) and (B, 64, H/8, W/8).
+
+        others (B, M, D): tokens of another sensor that take part in attention from block `fusion_layer` on.
+        """
         image = (image - self.mean) * self.gain if self.pretrained else image - 0.45
         fine, coarse = self.detail(image)
-        tokens = self.vit.forward_features(coarse if self.stem == "conv" else image)
+        seen = coarse if self.stem == "conv" else image
+        tokens = self.vit.forward_features(seen) if others is None else self._fused(seen, others, fusion_layer)
         tokens = tokens[:, self.vit.num_prefix_tokens :]
         height, width = (side // self.patch_size for side in self.img_size)
         return tokens.transpose(1, 2).unflatten(2, (height, width)), fine, coarse
+
+    def _fused(self, seen: Tensor, others: Tensor, fusion_layer: int) -> Tensor:
+        vit = self.vit
+        tokens = vit.norm_pre(vit._pos_embed(vit.patch_embed(seen)))
+        count = tokens.shape[1]
+        for block in vit.blocks[:fusion_layer]:
+            tokens = block(tokens)
+        tokens = torch.cat((tokens, others), 1)
+        for block in vit.blocks[fusion_layer:]:
+            tokens = block(tokens)
+        return vit.norm(tokens[:, :count])
 
 
 def count_parameters(module: nn.Module) -> int:

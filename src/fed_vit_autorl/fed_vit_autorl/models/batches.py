@@ -14,15 +14,21 @@ from fed_vit_autorl.data.classes import MASKS
 from fed_vit_autorl.data.sample import Labels, Sample, unlabelled
 
 from .losses import Targets
+from .multimodal import FAR
 
 Augmentation = Callable[[Sample, np.random.Generator], Sample]
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """image float32 (B, 3, H, W) in [0, 1] RGB, and its labels."""
+    """What a model takes, and the labels.
 
-    image: Tensor
+    inputs: image float32 (B, 3, H, W) in [0, 1] RGB; for a model with LiDAR then points float32 (B, N, 4) x, y, z [m]
+    in
+    `base_link`, intensity, padded with rows at `FAR`.
+    """
+
+    inputs: tuple[Tensor, ...]
     targets: Targets
 
 
@@ -41,15 +47,17 @@ class Batches(torch.utils.data.Dataset):
         batch_size: int,
         augment: Augmentation | None = None,
         seed: int = 0,
+        lidar_points: int = 0,
     ) -> None:
         if count < 1:
             raise ValueError("no samples to train on")
         self._read, self._count, self._size = read, count, size
         self._batch_size, self._augment, self._seed = batch_size, augment, seed
+        self._lidar_points = lidar_points
 
     def __getitem__(self, step: int) -> Batch:
         random = np.random.default_rng((self._seed, step))
-        return collate([self._draw(random) for _ in range(self._batch_size)], self._size)
+        return collate([self._draw(random) for _ in range(self._batch_size)], self._size, self._lidar_points)
 
     def _draw(self, random: np.random.Generator) -> Sample:
         for _ in range(100):
@@ -59,8 +67,8 @@ class Batches(torch.utils.data.Dataset):
         raise ValueError("of 100 samples drawn none could be read or had labels")
 
 
-def collate(samples: Sequence[Sample], size: tuple[int, int]) -> Batch:
-    """Labelled samples of any image size as one batch for a model that takes (H, W)."""
+def collate(samples: Sequence[Sample], size: tuple[int, int], lidar_points: int = 0) -> Batch:
+    """Labelled samples of any image size as one batch for a model that takes (H, W) and so many points, 0 for none."""
     labels = [_resized(sample.labels, size) for sample in samples]
     height, width = size
     images = np.stack([cv2.resize(s.image, (width, height), interpolation=cv2.INTER_AREA) for s in samples])
@@ -74,7 +82,22 @@ def collate(samples: Sequence[Sample], size: tuple[int, int]) -> Batch:
         masks=torch.from_numpy(masks),
         semantic=torch.from_numpy(np.stack(semantic)),
     )
-    return Batch(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255, targets)
+    image = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    if not lidar_points:
+        return Batch((image,), targets)
+    points = np.stack([points_input(sample, lidar_points) for sample in samples])
+    return Batch((image, torch.from_numpy(points)), targets)
+
+
+def points_input(sample: Sample, count: int) -> np.ndarray:
+    """The sample's points as a model with LiDAR takes them: float32 (count, 4) in `base_link`, the first `count` of
+    them."""
+    rows = np.full((count, 4), FAR, np.float32)
+    found = sample.points_in_base[:count]
+    rows[: len(found), :3] = found
+    if len(found):
+        rows[: len(found), 3] = sample.points[:count, 3]
+    return rows
 
 
 def _resized(labels: Labels, size: tuple[int, int]) -> Labels:

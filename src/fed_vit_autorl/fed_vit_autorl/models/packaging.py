@@ -11,6 +11,7 @@ import torch
 from fed_vit_autorl.edge import runtime
 
 from .export import export_graph, weights_of
+from .multimodal import MultiModalViT
 from .perception import ViTPerception
 from .shapes import shape_to
 
@@ -45,7 +46,8 @@ def build(architecture: Mapping, weights: Mapping[str, np.ndarray]) -> ViTPercep
 
     Raises ValueError for an architecture that can't be built, RuntimeError for weights that don't fit it.
     """
-    model = ViTPerception(**architecture)
+    kind = MultiModalViT if "lidar_points" in architecture else ViTPerception
+    model = kind(**architecture)
     shape_to(model, weights)
     model.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in weights.items()})
     return model

@@ -25,6 +25,9 @@ class ViTPerception(nn.Module):
     same model again. Raises ValueError for sizes that don't fit together.
     """
 
+    inputs = ("image",)
+    """Names of what `forward` takes, in order."""
+
     def __init__(
         self,
         img_size: int | Sequence[int] = 384,
@@ -74,27 +77,30 @@ class ViTPerception(nn.Module):
         self.backbone.set_input_size(tuple(img_size))
         self.architecture["img_size"] = list(img_size)
 
-    def raw(self, image: Tensor) -> dict[str, Tensor]:
+    def see(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens and detail maps of the inputs, as `Backbone.forward`."""
+        return self.backbone(*inputs)
+
+    def raw(self, *inputs: Tensor) -> dict[str, Tensor]:
         """What the losses need, from an image (B, 3, H, W) in [0, 1] RGB.
 
-        `logits` (B, N, C), `boxes` (B, N, 4) xyxy in pixels, `masks` (B, 3, H/4, W/4) and `semantic` (B, 11, H/4, W/4)
-        logits,
-        `features` (B, D).
+        `logits` (B, N, C), `boxes` (B, N, 4) xyxy in pixels, `masks` (B, 3, H/4, W/4) and `semantic` (B, 11, H/4, W/4),
+        both logits, and `features` (B, D).
         """
-        tokens, fine, coarse = self.backbone(image)
+        tokens, fine, coarse = self.see(*inputs)
         stride8, stride4 = self.pyramid(tokens, fine, coarse)
         logits, boxes = self.detection(stride8)
         masks, semantic = self.masks(stride4), self.semantic(stride4)
         return {"logits": logits, "boxes": boxes, "masks": masks, "semantic": semantic, "features": tokens.mean((2, 3))}
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """`OUTPUTS` for an image (B, 3, H, W) in [0, 1] RGB.
 
         boxes (B, N, 4) xyxy in pixels inside the image, scores (B, N, C), probabilities of each mask (B, 1, H/4, W/4),
         semantic (B, 11, H/4, W/4) logits, features (B, D), and classes (B, num_classes) logits where there is a
         classifier.
         """
-        raw = self.raw(image)
+        raw = self.raw(*inputs)
         height, width = self.img_size
         x, y = raw["boxes"][..., 0::2].clamp(0, width), raw["boxes"][..., 1::2].clamp(0, height)
         boxes = torch.stack((x[..., 0], y[..., 0], x[..., 1], y[..., 1]), -1)

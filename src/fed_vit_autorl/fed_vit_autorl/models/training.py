@@ -69,7 +69,7 @@ def fit(
     model.train()
     for step, batch in enumerate(loader, first):
         with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
-            raw = model.raw(batch.image.to(device))
+            raw = model.raw(*(tensor.to(device) for tensor in batch.inputs))
         raw = {name: tensor.float() for name, tensor in raw.items()}
         losses = perception_loss(raw, batch.targets.to(device), model.img_size)
         loss = torch.stack(list(losses.values())).sum()

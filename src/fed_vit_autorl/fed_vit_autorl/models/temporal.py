@@ -1,0 +1,88 @@
+"""`TemporalViT`: a few seconds of video in, what moves and where the vehicle goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional
+
+WAYPOINTS = 20
+WAYPOINT_SCALE_M = 10.0
+MOTION_STRIDE = 4
+OUTPUTS = ("motion", "trajectory", "features")
+
+
+class TemporalViT(nn.Module):
+    """A ViT over tubelets (ViViT, Arnab et al., 2021) of `num_frames` frames, the last one being now.
+
+    image_size: side, or (height, width), in pixels. frame_patch_size: side of a patch; temporal_patch_size: frames of a
+    tubelet; use_3d_patches False embeds each frame's patches alone and averages them over the tubelet instead.
+    Raises ValueError for sizes that don't divide.
+    """
+
+    inputs = ("frames",)
+    outputs = OUTPUTS
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int] = 224,
+        num_frames: int = 8,
+        frame_patch_size: int = 16,
+        temporal_patch_size: int = 2,
+        use_3d_patches: bool = True,
+        embed_dim: int = 192,
+        depth: int = 6,
+        num_heads: int = 3,
+    ) -> None:
+        super().__init__()
+        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        if num_frames % temporal_patch_size or any(side % frame_patch_size for side in size) or frame_patch_size % 8:
+            raise ValueError(
+                f"{num_frames} frames of {size} are no multiples of tubelets of {temporal_patch_size} frames and "
+                f"{frame_patch_size} pixels, or these none of 8"
+            )
+        self.img_size, self.num_frames = size, num_frames
+        self.grid = size[0] // frame_patch_size, size[1] // frame_patch_size
+        self.slots = num_frames // temporal_patch_size
+        self.use_3d_patches, self.temporal_patch_size = use_3d_patches, temporal_patch_size
+        kernel = (temporal_patch_size if use_3d_patches else 1, frame_patch_size, frame_patch_size)
+        self.tubelets = nn.Conv3d(3, embed_dim, kernel, kernel)
+        self.space = nn.Parameter(0.02 * torch.randn(1, 1, self.grid[0] * self.grid[1], embed_dim))
+        self.time = nn.Parameter(0.02 * torch.randn(1, self.slots, 1, embed_dim))
+        self.blocks = nn.Sequential(*(Block(embed_dim, num_heads, qkv_bias=True) for _ in range(depth)))
+        self.norm = nn.LayerNorm(embed_dim)
+        self.motion = nn.Linear(embed_dim, (frame_patch_size // MOTION_STRIDE) ** 2)
+        self.trajectory = nn.Sequential(nn.Linear(embed_dim, embed_dim), nn.GELU(), nn.Linear(embed_dim, WAYPOINTS * 2))
+
+    def raw(self, frames: Tensor) -> dict[str, Tensor]:
+        """Frames (B, T, 3, H, W) in [0, 1] → `motion` logits (B, 1, H/4, W/4) of the last frame, `trajectory`
+        (B, 20, 2) [m] in `base_link`, `features` (B, D).
+        """
+        patches = self.tubelets((frames - 0.45).transpose(1, 2))  # (B, D, T', h, w)
+        if not self.use_3d_patches:
+            patches = patches.unflatten(2, (self.slots, self.temporal_patch_size)).mean(3)
+        tokens = patches.flatten(3).permute(0, 2, 3, 1) + self.space + self.time
+        tokens = self.norm(self.blocks(tokens.flatten(1, 2))).unflatten(1, (self.slots, -1))
+        features = tokens.mean((1, 2))
+        motion = self.motion(tokens[:, -1]).transpose(1, 2).unflatten(2, self.grid)
+        motion = functional.pixel_shuffle(motion, round(motion.shape[1] ** 0.5))
+        trajectory = self.trajectory(features).unflatten(1, (WAYPOINTS, 2)) * WAYPOINT_SCALE_M
+        return {"motion": motion, "trajectory": trajectory, "features": features}
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`motion` probabilities (B, 1, H/4, W/4), `trajectory` (B, 20, 2) [m], `features` (B, D)."""
+        raw = self.raw(frames)
+        return raw["motion"].sigmoid(), raw["trajectory"], raw["features"]
+
+
+def temporal_loss(raw: dict[str, Tensor], motion: Tensor, trajectory: Tensor) -> dict[str, Tensor]:
+    """Parts of the loss: motion (B, 1, H/4, W/4) holds 0, 1 and 255 = unlabelled; trajectory (B, 20, 2) [m], NaN
+    unknown."""
+    known = (motion != 255).float()
+    cross = functional.binary_cross_entropy_with_logits(raw["motion"], (motion == 1).float(), known, reduction="sum")
+    driven = ~trajectory.isnan()
+    error = functional.smooth_l1_loss(raw["trajectory"], trajectory.nan_to_num(), reduction="none") * driven
+    return {"motion": cross / known.sum().clamp(min=1), "trajectory": error.sum() / driven.sum().clamp(min=1)}
