@@ -155,6 +155,8 @@ def test_quality_of_labels_against_truth():
     assert perfect["lane_coverage"] == 0
     truth = replace(made, boxes=np.zeros((0, 4), np.float32), classes=np.zeros(0, np.int64))
     assert label_quality([made], [truth])["precision"] == 0
+    blind, careful = truth, replace(truth, ignored=made.boxes)
+    assert [label_quality([own], [made])["denied"] for own in (made, blind, careful)] == [0, 1, 0]
     street = [
         replace(sample(scan([CAR]), EgoState(t, (8.0 * t, 0.0, 0.0), 0.0, 8.0)), labels=made, stamp=t, domain="noon")
         for t in (0.0, 1.0, 2.0)

@@ -89,10 +89,10 @@ def match(frame: Frame, threshold: float = 0.5) -> tuple[NDArray[np.bool_], NDAr
         if iou.shape[1] and iou[index, best := int(iou[index].argmax())] >= threshold:
             right[index] = hit[best] = True
             iou[:, best] = 0
-    return right | ~_mostly_inside(frame.boxes, frame.ignored), right, hit
+    return right | ~mostly_inside(frame.boxes, frame.ignored), right, hit
 
 
-def _mostly_inside(boxes: NDArray, regions: NDArray) -> NDArray[np.bool_]:
+def mostly_inside(boxes: NDArray, regions: NDArray) -> NDArray[np.bool_]:
     """True where more than half of a box's area lies in one region."""
     low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
@@ -101,18 +101,16 @@ def _mostly_inside(boxes: NDArray, regions: NDArray) -> NDArray[np.bool_]:
 
 
 def precision_recall(frames: Sequence[Frame], threshold: float = 0.5) -> dict[str, float]:
-    """`precision` and `recall` of all detections, whatever their score, at one IoU threshold; NaN of nothing. Labels of
-    which more than half lies in an ignored region need not be found.
-    """
-    counted = found = missed = 0
+    """`precision` and `recall` of all detections, whatever their score, at one IoU threshold; NaN of nothing."""
+    counted = found = labelled = 0
     for frame in frames:
         counts, right, hit = match(frame, threshold)
         counted += int(counts.sum())
         found += int(right.sum())
-        missed += int((~hit & ~_mostly_inside(frame.true_boxes, frame.ignored)).sum())
+        labelled += len(hit)
     return {
         "precision": found / counted if counted else float("nan"),
-        "recall": found / (found + missed) if found + missed else float("nan"),
+        "recall": found / labelled if labelled else float("nan"),
     }
 
 

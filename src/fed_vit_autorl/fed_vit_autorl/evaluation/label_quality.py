@@ -9,20 +9,21 @@ import numpy as np
 from ..data.auto_label import auto_label
 from ..data.classes import MASKS, OBJECT_CLASSES, UNLABELLED
 from ..data.sample import EgoState, Labels, Sample
-from .detection import Frame, precision_recall
+from .detection import Frame, match, mostly_inside, precision_recall
 from .segmentation import Confusion
 
 TRACK_S = 20.0
 
 
 def label_quality(made: Sequence[Labels], truth: Sequence[Labels]) -> dict:
-    """Of the boxes `precision` and `recall` at IoU 0.5, whole and `per_class`; what lies in either's ignored regions
-    does not count. Of each mask `<name>_iou` where both are labelled and `<name>_coverage`, the share of what the
-    truth labels that is labelled at all.
+    """Of the boxes `precision` and `recall` at IoU 0.5, whole and `per_class`, and `denied`, the share of road users
+    that the labels call background: neither found nor in an ignored region. Of each mask `<name>_iou` where both are
+    labelled, and `<name>_coverage`, the share of what the truth labels that is labelled at all.
     """
     frames = [_frame(own, true) for own, true in zip(made, truth, strict=True)]
     found: dict = {"samples": len(frames), "boxes": sum(len(frame.boxes) for frame in frames)}
     found |= precision_recall(frames)
+    found["denied"] = _denied(frames, made)
     found["per_class"] = {
         name: precision_recall([_only(frame, label) for frame in frames]) for label, name in enumerate(OBJECT_CLASSES)
     }
@@ -63,8 +64,14 @@ def _track(sample: Sample, later: Sequence[Sample]) -> list[EgoState]:
 
 
 def _frame(own: Labels, true: Labels) -> Frame:
-    ignored = np.concatenate([true.ignored, own.ignored])
-    return Frame(own.boxes, np.ones(len(own.boxes), np.float32), own.classes, true.boxes, true.classes, ignored)
+    scores = np.ones(len(own.boxes), np.float32)
+    return Frame(own.boxes, scores, own.classes, true.boxes, true.classes, true.ignored)
+
+
+def _denied(frames: Sequence[Frame], made: Sequence[Labels]) -> float:
+    pairs = zip(frames, made, strict=True)
+    every = np.concatenate([~match(f)[2] & ~mostly_inside(f.true_boxes, own.ignored) for f, own in pairs])
+    return float(every.mean()) if len(every) else float("nan")
 
 
 def _only(frame: Frame, label: int) -> Frame:
