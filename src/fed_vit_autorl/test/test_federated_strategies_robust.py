@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fed_vit_autorl.federated.refusal import AggregationReason, AggregationRefused
-from fed_vit_autorl.federated.spool import spool
+from fed_vit_autorl.federated.spool import Spool
 from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.strategies.kept import squared_distances
 from fed_vit_autorl.federated.update import Update, UpdateMetadata
@@ -123,7 +123,9 @@ def test_spooled_updates_give_the_same_model(name, tmp_path, matrix):
     strategy = STRATEGIES.build(name)
     updates = updates_of(matrix)
     strategy.begin({key: np.zeros_like(tensor) for key, tensor in updates[0].tensors.items()}, 0)
-    for update in updates:
-        strategy.add(spool(update, tmp_path / update.metadata.vehicle), 1.0)
-    result = strategy.finish()
+    with Spool(tmp_path / "spool") as spool:
+        for update in updates:
+            strategy.add(spool.keep(update), 1.0)
+        result = strategy.finish()
+    assert not (tmp_path / "spool").exists()
     np.testing.assert_array_equal(np.concatenate([result["a"].reshape(-1), result["b"]]), aggregate(name, matrix))

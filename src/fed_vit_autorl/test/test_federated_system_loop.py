@@ -160,6 +160,13 @@ def test_two_rounds_of_two_vehicles_move_the_model_by_the_mean_of_what_they_sent
     assert all(client.outbox.counts() == {"accepted": 2} for client in fleet.clients.values())
 
 
+def test_updates_that_are_kept_until_the_end_of_a_round_are_spooled(tmp_path):
+    fleet = Fleet(tmp_path, aggregation="median")
+    fleet.run()
+    assert [r.phase for r in fleet.store.rounds("main")] == [Phase.RELEASED, Phase.RELEASED]
+    assert not (fleet.store.folder / "spool").exists()
+
+
 def test_losses_and_repeats_change_nothing_in_the_result(tmp_path):
     clean, lossy = Fleet(tmp_path / "clean"), Fleet(tmp_path / "lossy", loss=0.3, seed=1)
     clean.run()

@@ -16,9 +16,12 @@ import safetensors.numpy
 
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
 
+from ..privacy.ledger import PrivacyLedger
+from ..privacy.refusal import PrivacyRefused
 from .pipeline import Pipeline
 from .refusal import AggregationRefused
 from .selection import sample_vehicles, weighting
+from .spool import Spool
 from .store import Phase, Round, Store
 from .strategies import STRATEGIES, Strategy
 from .update import Layout, Tensors, Update
@@ -72,8 +75,13 @@ class RoundEngine:
         self._gathering_since: float | None = None
         self._watching: tuple[int, float] | None = None  # round number, when this process first saw it
         self._pipelines: tuple[int, Pipeline] | None = None
-        STRATEGIES.build(config.strategy)
-        weighting(config.federation.weighting)
+        config.check()
+        self._cost = STRATEGIES.build(config.strategy).private_release()
+        self._ledger = (
+            PrivacyLedger(store.folder / "privacy.sqlite", config.privacy.epsilon, config.privacy.delta)
+            if self._cost
+            else None
+        )
 
     @property
     def round(self) -> Round | None:
@@ -146,9 +154,24 @@ class RoundEngine:
         if len(candidates) < federation.vehicles_per_round and now - self._gathering_since < federation.gather_s:
             return False
         self._gathering_since = None
+        if not self._afford(number):
+            return False
         selected = sample_vehicles(candidates, federation.vehicles_per_round, federation.seed, number)
         self.store.open_round(federation.run, number, self.releases.version, selected)
         logger.info("round %d opens with %d vehicles", number, len(selected))
+        return True
+
+    def _afford(self, number: int) -> bool:
+        """Enters the round in the privacy ledger; without budget for it the run pauses."""
+        if self._ledger is None or self._cost is None:
+            return True
+        try:
+            spent = self._ledger.authorise(f"{self._federation.run}/{number}", self._cost)
+        except PrivacyRefused as refused:
+            logger.error("no round %d, paused: %s", number, refused)
+            self.paused = True
+            return False
+        logger.info("round %d: epsilon %.4g spent of %g", number, spent, self._ledger.epsilon)
         return True
 
     def _close_if_due(self, current: Round, now: float) -> bool:
@@ -171,12 +194,14 @@ class RoundEngine:
         strategy.begin(self.releases.weights(current.base), current.number)
         pipeline = self.pipeline(current.base)
         try:
-            for vehicle, digest in current.participants:
-                update = self._read_update(pipeline, current, vehicle, digest)
-                weight = self._weight(update)
-                if weight > 0:
-                    strategy.add(update, weight)
-            model = strategy.finish()
+            with Spool(self.store.folder / "spool") as spool:
+                for vehicle, digest in current.participants:
+                    update = self._read_update(pipeline, current, vehicle, digest)
+                    weight = self._weight(update)
+                    if weight > 0:
+                        # What is kept until the end of the round is kept on disk.
+                        strategy.add(update if strategy.streaming else spool.keep(update), weight)
+                model = strategy.finish()
         except AggregationRefused as error:
             logger.error("round %d abandoned: %s", current.number, error)
             self.store.advance(current, Phase.ABANDONED, reason=f"{RoundReason.AGGREGATION}: {error.reason}")
