@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix, PointCloud2
 from std_msgs.msg import Float32
 
 from fed_vit_autorl.edge.topics import Qos
-from fed_vit_autorl.simulation.events import Collision
+from fed_vit_autorl.simulation.events import Collision, LaneInvasion
 from fed_vit_autorl.simulation.observation import Observation
 from fed_vit_autorl.simulation.routes import PlannedRoute
 from fed_vit_autorl.simulation.vehicle import FULL_BRAKE, Control, ControlRefused
@@ -74,7 +74,7 @@ class EgoBridge:
         for event in seen.events:
             if isinstance(event, Collision):
                 self._collision.publish(messages.collision(event, self._world.actor_id(event.other)))
-            else:
+            elif isinstance(event, LaneInvasion):
                 self._lane_invasion.publish(messages.lane_invasion(event))
         if abs(seen.speed_limit - self._speed_limit) > SPEED_LIMIT_CHANGE:
             self._speed_limit = seen.speed_limit

@@ -6,7 +6,7 @@ import msgspec
 
 from fed_vit_autorl.data.sample import Sample
 from fed_vit_autorl.data.store import ExperienceStore
-from fed_vit_autorl.simulation.events import Collision, Event
+from fed_vit_autorl.simulation.events import Collision, Event, LaneInvasion, RedLightRun
 from fed_vit_autorl.simulation.observation import Observation
 from fed_vit_autorl.simulation.world import World
 
@@ -19,6 +19,7 @@ class VehicleSummary(msgspec.Struct):
     collisions: int = 0
     at_fault_collisions: int = 0
     lane_invasions: int = 0
+    red_lights_run: int = 0
     route_completion: float = 0.0
     routes_completed: int = 0
     distance: float = 0.0
@@ -71,9 +72,9 @@ class TruthSink:
         collided = isinstance(event, Collision)
         summary.collisions += collided
         summary.at_fault_collisions += collided and event.at_fault
-        summary.lane_invasions += not collided
-        kind = "collision" if collided else "lane_invasion"
-        line = {"vehicle": name, "event": kind, **msgspec.to_builtins(event)}
+        summary.lane_invasions += isinstance(event, LaneInvasion)
+        summary.red_lights_run += isinstance(event, RedLightRun)
+        line = {"vehicle": name, "event": type(event).__name__, **vars(event)}
         self._events.write(msgspec.json.encode(line, enc_hook=lambda scalar: scalar.item()) + b"\n")
         self._events.flush()
 

@@ -142,6 +142,7 @@ class Ego:
             self._collided = True
             self._stop(collisions)
         light = self._light(signals)
+        runs = self._watch.red_light(stamp, light and (light.id, light.distance), light.state if light else "")
         near = {
             name: _user(kind, other)
             for name, (kind, other) in others.items()
@@ -174,7 +175,7 @@ class Ego:
             completion=min(self._furthest / max(self.route.line.length - GOAL_M, 1.0), 1.0),
             light=light,
             speed_limit=float(self.route.at(self.route.speed_limits, here.s)),
-            events=(*collisions, *invasions),
+            events=(*collisions, *invasions, *runs),
             truth=truth,
             weather=self.weather.name,
         )

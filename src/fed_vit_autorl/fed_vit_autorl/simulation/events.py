@@ -54,7 +54,15 @@ class LaneInvasion:
     marking: LaneMarking
 
 
-Event = Collision | LaneInvasion
+@dataclass(frozen=True)
+class RedLightRun:
+    """The ego's front bumper crossed the stop line of `signal` while it was red, at `stamp` [s]."""
+
+    stamp: float
+    signal: int
+
+
+Event = Collision | LaneInvasion | RedLightRun
 
 
 def ego_is_at_fault(ego_speed: float, bearing: float, other_toward_ego: float, ego_toward_other: float) -> bool:
@@ -104,6 +112,7 @@ class Watch:
     scene: Scene
     contacts: dict[str, float] = field(default_factory=dict)
     outside: dict[LaneMarking, bool] = field(default_factory=dict)
+    light: tuple[int, float] | None = None
 
     def collisions(
         self, stamp: float, ego: VehicleState, others: dict[str, tuple[str, RoadUserState]]
@@ -132,6 +141,12 @@ class Watch:
                 found.append(LaneInvasion(stamp, marking))
             self.outside[marking] = beyond
         return found
+
+    def red_light(self, stamp: float, light: tuple[int, float] | None, state: str) -> list[RedLightRun]:
+        """Whether the front bumper crossed a line at red; `light`: the next signal's id and its line's distance [m]."""
+        before, self.light = self.light, light
+        crossed = before and light and before[0] == light[0] and before[1] > 0.0 >= light[1]
+        return [RedLightRun(stamp, light[0])] if crossed and state == "red" else []
 
     def off_road(self, ego: VehicleState) -> bool:
         """Whether a corner of the ego is off the road."""
