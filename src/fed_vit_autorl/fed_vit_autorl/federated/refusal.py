@@ -51,6 +51,7 @@ class AggregationReason(StrEnum):
     WRONG_STATE = "wrong_state"
     DUPLICATE = "duplicate"
     TOO_MANY_UPDATES = "too_many_updates"
+    NOT_READABLE = "not_readable"
 
 
 class AggregationRefused(Refused):
