@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from fed_vit_autorl.reinforcement.demonstrations import INPUTS, LABELS
-from fed_vit_autorl.reinforcement.policy import ACCELERATION_RANGE, VisionPolicy
+from fed_vit_autorl.reinforcement.policy import ACCELERATION_RANGE, VisionPolicy, allowed
 
 SPEED = 0
+HOLDING = 0.3
+RESIDUAL_COST = 0.1
 Progress = Callable[[int, float, float], None]
 
 
@@ -34,9 +36,10 @@ class CloningSettings:
 def clone(
     policy: VisionPolicy, data: Mapping[str, np.ndarray], settings: CloningSettings, progress: Progress | None = None
 ) -> dict[str, float]:
-    """Train `policy` in place; the errors on the held-out share. `progress(epoch, loss, error)` after each epoch.
+    """Train `policy` in place; the errors on the held-out share. `progress(epoch, loss, held-out loss)` after each epoch.
 
-    The held-out share is the last of the demonstrations, so that it comes from other drives than the training's.
+    The held-out share is the last of the demonstrations, so that it comes from other drives than the training's; the
+    weights of the epoch with the least loss on it are kept.
     """
     torch.manual_seed(settings.seed)
     tensors = {name: torch.from_numpy(np.ascontiguousarray(data[name])) for name in (*INPUTS, *LABELS)}
@@ -46,6 +49,8 @@ def clone(
     optimiser = torch.optim.AdamW(policy.parameters(), settings.learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     generator = torch.Generator().manual_seed(settings.seed)
+    held_out = {name: tensor[training:] for name, tensor in tensors.items()}
+    least, best = float("inf"), policy.state_dict()
     for epoch in range(settings.epochs):
         policy.train()
         total = 0.0
@@ -59,28 +64,37 @@ def clone(
             optimiser.step()
             schedule.step()
             total += loss.item()
-        errors = cloning_errors(policy, {name: tensor[training:] for name, tensor in tensors.items()})
+        policy.eval()
+        with torch.no_grad():
+            loss = cloning_loss(policy, held_out, settings).item()
+        if loss < least:
+            least, best = loss, {name: tensor.clone() for name, tensor in policy.state_dict().items()}
         if progress is not None:
-            progress(epoch, total / len(batches), errors["acceleration_mae"])
-    return errors
+            progress(epoch, total / len(batches), loss)
+    policy.load_state_dict(best)
+    return cloning_errors(policy, held_out)
 
 
 def cloning_loss(policy: VisionPolicy, batch: Mapping[str, Tensor], settings: CloningSettings) -> Tensor:
     """Weighted Huber losses of acceleration, steering, target speed and path, and the smoothness term.
 
-    Frames in which the expert brakes or sets off count more: they are few, and they are what matters.
+    Frames in which the expert brakes or sets off count more: they are few, and they are what matters. A vehicle that
+    stands and is to stay only has to be held, by however much. Departing from the model-based proposal costs a little.
     """
     inputs = _without_speed(batch, settings.speed_dropout) if policy.training else [batch[name] for name in INPUTS]
     control, path, target_speed = policy(*inputs)
     steering, acceleration = batch["control"].unbind(dim=1)
     acceleration = acceleration.clamp(*ACCELERATION_RANGE)
     speed = 10.0 * batch["ego"][:, SPEED]
+    held = (speed < 0.2) & (acceleration <= 0.0)
     weight = 1.0 + 2.0 * (acceleration < -0.8).float() + 3.0 * ((speed < 2.0) & (acceleration > 0.3)).float()
-    loss = (weight * functional.smooth_l1_loss(control[:, 1], acceleration, reduction="none", beta=0.5)).mean()
+    error = weight * functional.smooth_l1_loss(control[:, 1], acceleration, reduction="none", beta=0.5)
+    loss = torch.where(held, functional.relu(control[:, 1] + HOLDING), error).mean()
+    loss = loss + RESIDUAL_COST * (control[:, 1] - allowed(batch["ego"])).square().mean()
     loss = loss + 10.0 * functional.smooth_l1_loss(control[:, 0], steering, beta=0.05)
     loss = loss + 0.2 * functional.smooth_l1_loss(target_speed, batch["target_speed"])
     loss = loss + 0.5 * functional.smooth_l1_loss(path, batch["path"])
-    if settings.smoothness > 0.0:
+    if policy.training and settings.smoothness > 0.0:
         noisy = [value + 0.02 * torch.randn_like(value) for value in inputs[:-1]]
         change = policy(*noisy, inputs[-1])[0] - control
         loss = loss + settings.smoothness * change.square().sum(dim=1).mean()
@@ -89,12 +103,13 @@ def cloning_loss(policy: VisionPolicy, batch: Mapping[str, Tensor], settings: Cl
 
 @torch.no_grad()
 def cloning_errors(policy: VisionPolicy, batch: Mapping[str, Tensor]) -> dict[str, float]:
-    """Mean absolute errors: `acceleration_mae` [m/s²], `steering_mae` [rad], `speed_mae` [m/s], `path_mae` [m]."""
+    """Mean absolute errors: `acceleration_mae` [m/s²] but while held, `steering_mae` [rad], `speed_mae`, `path_mae`."""
     policy.eval()
     control, path, target_speed = policy(*(batch[name] for name in INPUTS))
     wanted = batch["control"][:, 1].clamp(*ACCELERATION_RANGE)
+    moving = (10.0 * batch["ego"][:, SPEED] >= 0.2) | (wanted > 0.0)
     return {
-        "acceleration_mae": (control[:, 1] - wanted).abs().mean().item(),
+        "acceleration_mae": (control[:, 1] - wanted).abs()[moving].mean().item(),
         "steering_mae": (control[:, 0] - batch["control"][:, 0]).abs().mean().item(),
         "speed_mae": (target_speed - batch["target_speed"]).abs().mean().item(),
         "path_mae": (path - batch["path"]).abs().mean().item(),

@@ -1,8 +1,8 @@
 """What a small perception model would have seen of the truth: a cheap stand-in for it while driving data is collected.
 
 Road users in view and not hidden behind nearer ones are found with a probability that falls with distance; their
-nearest points carry noise, scores are random, and there are ghosts. Features and free distances are pure noise, so that
-a policy trained on this alone learns to leave them aside.
+nearest points carry noise, scores are random, and there are ghosts. There are no features (zeros)
+and no free distances.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fed_vit_autorl.reinforcement.expert import RoadUser
-from fed_vit_autorl.reinforcement.policy_io import SECTORS, SceneView
+from fed_vit_autorl.reinforcement.policy_io import SceneView
 from fed_vit_autorl.reinforcement.route import Pose, to_local
 
 
@@ -55,11 +55,10 @@ class DegradedPerception:
             found.append(self.rng.uniform(5.0, self.errors.range_m) * np.array([np.cos(bearing), np.sin(bearing)]))
             classes.append(int(self.rng.integers(3)))
         return SceneView(
-            features=self.rng.normal(size=self.feature_width).astype(np.float32),
+            features=np.zeros(self.feature_width, np.float32),
             positions=np.array(found).reshape(-1, 2),
             classes=np.array(classes, np.int64),
             scores=self.rng.uniform(0.3, 1.0, len(found)),
-            free_distance=self.rng.uniform(2.0, 80.0, SECTORS),
         )
 
     def _visible(self, pose: Pose, users: list[RoadUser]) -> Iterable[tuple[np.ndarray, float, int]]:

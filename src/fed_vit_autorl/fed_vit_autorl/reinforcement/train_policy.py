@@ -105,10 +105,8 @@ def run_clone(config: PolicyTraining, base: Base, out: Path) -> dict[str, float]
     torch.manual_seed(config.clone.seed)
     policy = VisionPolicy(base.feature_width)
 
-    def show(epoch: int, loss: float, error: float) -> None:
-        text = (
-            f"clone: epoch {epoch + 1} of {config.clone.epochs}, loss {loss:.4f}, acceleration error {error:.3f} m/s²"
-        )
+    def show(epoch: int, loss: float, held_out: float) -> None:
+        text = f"clone: epoch {epoch + 1} of {config.clone.epochs}, loss {loss:.4f}, held out {held_out:.4f}"
         click.echo(text, err=True)
 
     errors = clone(policy, data, config.clone, show) | {"demonstrations": len(data["ego"])}
