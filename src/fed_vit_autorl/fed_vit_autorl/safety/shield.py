@@ -67,6 +67,8 @@ class SafetyShield:
         self.checker, self.handler = RuleChecker(self.assumptions), ConstraintHandler(self.assumptions)
         self._senses, self._guide = Senses(base_from_lidar, self.assumptions), Guide(self.assumptions)
         self._before = self._after = Memory()
+        self._inputs: ShieldInputs | None = None
+        self._output: ShieldOutput
 
     @property
     def interventions(self) -> int:
@@ -77,9 +79,13 @@ class SafetyShield:
         """What the clear service does: ends a latched manoeuvre; a cause that is still there starts a new one."""
         self._before = replace(self._before, manoeuvre=clear(self._before.manoeuvre))
         self._after = replace(self._after, manoeuvre=clear(self._after.manoeuvre))
+        self._inputs = None
 
     def step(self, inputs: ShieldInputs, now: float) -> ShieldOutput:
         """The command at `now` [s, the clock of the inputs' stamps]; call it at 50 Hz and with every proposal."""
+        if now == self._after.time and inputs == self._inputs:
+            return self._output
+        self._inputs = replace(inputs)
         if now != self._after.time:
             self._before = self._after
         seen = self._senses.observe(inputs, now, self._before.action.acceleration > PUSHING)
@@ -194,7 +200,8 @@ class SafetyShield:
         self._after = Memory(now, action, manoeuvre, progress, intervening, before.interventions + started)
         done = manoeuvre.state is MrmState.SUCCEEDED
         command = self.handler.command(action, standing, hand_brake=done, hazard_lights=manoeuvre.active)
-        return ShieldOutput(command, reasons, manoeuvre)
+        self._output = ShieldOutput(command, reasons, manoeuvre)
+        return self._output
 
 
 def _ahead(ego: EgoState, dt: float) -> Pose:

@@ -14,13 +14,14 @@ from .tracker import Motion, Tracker
 from .types import Scan
 
 MAX_EXTENT_M = 13.0
-LONE_RETURNS = 1
+SOLID = 2.0
+TRUSTED_SCANS = 4
+CROSSING_SCANS = 6
 REGION_M = 12.0
 VIEW_BINS = 180
 VIEW_TOLERANCE_M = 1.0
 STILL_M_S = 0.4
 VIEW_NOISE = 0.05
-NOTHING = Obstacles(np.zeros((0, 3), np.float32), np.zeros(0, np.int64), 0, np.zeros(0, np.int64))
 
 
 class Surroundings:
@@ -36,6 +37,7 @@ class Surroundings:
         self._tracker.reset()
         self._points, self._labels = np.zeros((0, 2)), np.zeros(0, np.int64)
         self._velocity = self._recent = np.zeros((1, 2))
+        self._seen = np.zeros(1, np.int64)
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(VIEW_BINS, np.inf)
 
     def update(self, scan: Scan, ego: EgoState) -> Obstacles:
@@ -45,7 +47,8 @@ class Surroundings:
         points = to_map(found.points[:, :2], self._pose)
         outlines = boxes(points, found.labels, found.clusters)
         motion = self._tracker.update(outlines, scan.stamp)
-        self._velocity, self._recent = _trusted(motion.velocity, outlines), _trusted(motion.recent, outlines)
+        self._velocity, self._recent = (_trusted(v, outlines, motion.seen) for v in (motion.velocity, motion.recent))
+        self._seen = np.concatenate(([0], motion.seen))
         kept = np.flatnonzero(_confirmed(found, motion, self._a)[found.labels])
         self._nearest = _view(found.points[kept])
         kept = kept[thin(points[kept])]
@@ -67,8 +70,10 @@ class Surroundings:
         normal = np.stack((-tangent[:, 1], tangent[:, 0]), axis=-1)
         velocity, recent = self._velocity[names], self._recent[names]
         along = np.minimum((velocity * tangent).sum(axis=1), (recent * tangent).sum(axis=1))
-        closing = -side * (velocity * normal).sum(axis=1)
-        closing = np.where(closing > STILL_M_S + VIEW_NOISE * np.abs(along - ego_speed), closing, 0.0)
+        closing = np.minimum(-side * (velocity * normal).sum(axis=1), -side * (recent * normal).sum(axis=1))
+        # Edges seen at a slant jitter sideways: who crosses is believed after a few scans, and above the jitter.
+        crosses = closing > STILL_M_S + VIEW_NOISE * np.abs(along - ego_speed)
+        closing = np.where(crosses & (self._seen[names] >= CROSSING_SCANS), closing, 0.0)
         return Hazards(
             way=way[names],
             gap=found.gap[first],
@@ -90,25 +95,30 @@ class Surroundings:
         return float(way[first[0]]) if len(first) else np.inf
 
 
-def _trusted(velocity: NDArray[np.float64], outlines: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Velocities by label (row 0: none); unknown ones, and those of what is too long to be a vehicle, count as 0.
+def _trusted(
+    velocity: NDArray[np.float64], outlines: NDArray[np.float64], seen: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Velocities by label (row 0: none); those of what is new, or too long to be a vehicle, count as 0.
 
     Of a long wall both ends move with the range of sight.
     """
     long = (outlines[:, 2:] - outlines[:, :2]).max(axis=1, initial=0.0) > MAX_EXTENT_M
-    velocity = np.where(long[:, None] | np.isnan(velocity), 0.0, velocity)
+    unknown = long | (seen < TRUSTED_SCANS)
+    velocity = np.where(unknown[:, None] | np.isnan(velocity), 0.0, velocity)
     return np.concatenate((np.zeros((1, 2)), velocity))
 
 
-def _confirmed(found: Obstacles, motion: Motion, assumptions: Assumptions) -> NDArray[np.bool_]:
-    """Clusters by label that are believed: they have as many returns as the least obstacle gives at their distance, and
-    more than one, or one that is seen in two scans. Rain gives lone returns close by, where anything solid gives many.
+def _confirmed(found: Obstacles, motion: Motion, a: Assumptions) -> NDArray[np.bool_]:
+    """Clusters by label that are believed: solid ones at once, meagre ones in their second scan, spray never.
+
+    Solidity is the number of returns over that which the least obstacle gives at the same distance. Rain gives lone
+    returns close by, where anything solid gives many.
     """
     size = np.bincount(found.labels, minlength=found.clusters + 1)[1:]
     square = np.full(found.clusters + 1, np.inf)
     np.minimum.at(square, found.labels, (found.points[:, :2].astype(np.float64) ** 2).sum(axis=1))
-    solid = size >= assumptions.least_obstacle / (assumptions.lidar_cell * np.maximum(square[1:], 1.0))
-    return np.concatenate(([True], solid & ((size > LONE_RETURNS) | (motion.seen > 1))))
+    solidity = size / np.maximum(a.least_obstacle / (a.lidar_cell * np.maximum(square[1:], 1.0)), 1.0)
+    return np.concatenate(([True], (solidity >= SOLID) | ((solidity >= 1.0) & (motion.seen > 1))))
 
 
 def _view(points: NDArray[np.float32]) -> NDArray[np.float64]:

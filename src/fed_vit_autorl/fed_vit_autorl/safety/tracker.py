@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 MAX_TRACKS = 128
 HISTORY = 8
 RECENT = 4
-GATE_M = 2.5
+GATE_M, SMALL_GATE_M, SMALL_M = 2.5, 0.6, 0.3
 FORGET_S = 0.35
 
 
@@ -79,7 +79,8 @@ class Tracker:
         # The nearer edge of each axis, because the farther one comes and goes with the view.
         cost = np.minimum(difference[..., :2], difference[..., 2:]).sum(axis=2) + 0.1 * difference.sum(axis=2)
         rows, columns = linear_sum_assignment(np.minimum(cost, 4.0 * GATE_M))
-        good = cost[rows, columns] < GATE_M
+        small = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) < SMALL_M
+        good = cost[rows, columns] < np.where(small[rows], SMALL_GATE_M, GATE_M)
         track_of[rows[good]] = columns[good]
         return track_of
 

@@ -13,7 +13,7 @@ import numpy as np
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
 
 from .episode import Episode, run
-from .worlds import BLOCK, WORLDS
+from .worlds import WORLDS
 
 PROCESSES = 2
 FRAME_S = 0.05
@@ -103,17 +103,18 @@ def _read(log: Path) -> dict[int, Episode]:
 
 def _drive(world: str, numbers: list[int]) -> Iterator[Episode]:
     """The episodes of these numbers as they end; a block at a time to each process."""
-    blocks = [(world, block, list(group)) for block, group in groupby(numbers, lambda number: number // BLOCK)]
+    size = WORLDS[world].block
+    blocks = [(world, block, list(group)) for block, group in groupby(numbers, lambda number: number // size)]
     if len(numbers) == 1:
         yield from _drive_block(blocks[0])
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with multiprocessing.get_context("spawn").Pool(PROCESSES, maxtasksperchild=20) as pool:
+    with multiprocessing.get_context("spawn").Pool(PROCESSES, maxtasksperchild=200) as pool:
         for episodes in pool.imap_unordered(_drive_block, blocks):
             yield from episodes
 
 
 def _drive_block(task: tuple[str, int, list[int]]) -> list[Episode]:
     name, block, numbers = task
-    with WORLDS[name](block) as world:
+    with WORLDS[name].open(block) as world:
         return [run(world, number) for number in numbers]

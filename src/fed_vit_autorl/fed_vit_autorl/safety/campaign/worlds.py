@@ -1,7 +1,8 @@
 """Where episodes take place, by name: which world belongs to an episode's number."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +11,6 @@ from fed_vit_autorl.simulation.config import EgoConfig, WorldConfig
 from fed_vit_autorl.simulation.town import TownKind, TownSpec
 from fed_vit_autorl.simulation.world import World
 
-BLOCK = 25
 WEATHERS = ("noon", "noon", "rain", "rain_dusk", "fog")
 
 
@@ -31,4 +31,12 @@ def town(block: int) -> Iterator[World]:
         yield world
 
 
-WORLDS: dict[str, Callable] = {"boxes": boxes, "town": town}
+@dataclass(frozen=True)
+class Place:
+    """How to open a world for a block of episodes, and how many share it."""
+
+    open: Callable[[int], AbstractContextManager]
+    block: int
+
+
+WORLDS: dict[str, Place] = {"boxes": Place(boxes, 1), "town": Place(town, 25)}
