@@ -35,8 +35,9 @@ class Batch:
 class Batches(torch.utils.data.Dataset):
     """Training step → batch of random labelled samples, the same for the same seed.
 
-    `read(index)` gives one of `count` samples, or None for one that is gone (another is drawn). `size` (H, W) is the
-    model's input. Raises ValueError when there are no samples, or none can be read any more.
+    `repeats` (count,): how often each sample is to be drawn, relative to the others. `read(index)` gives one of
+    `count` samples, or None for one that is gone (another is drawn). `size` (H, W) is the model's input. Raises
+    ValueError when there are no samples, or none can be read any more.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Batches(torch.utils.data.Dataset):
         augment: Augmentation | None = None,
         seed: int = 0,
         lidar_points: int = 0,
+        repeats: np.ndarray | None = None,
     ) -> None:
         if count < 1:
             raise ValueError("no samples to train on")
         self._read, self._count, self._size = read, count, size
         self._batch_size, self._augment, self._seed = batch_size, augment, seed
         self._lidar_points = lidar_points
+        self._odds = np.cumsum(np.ones(count) if repeats is None else repeats)
 
     def __getitem__(self, step: int) -> Batch:
         random = np.random.default_rng((self._seed, step))
@@ -61,7 +64,8 @@ class Batches(torch.utils.data.Dataset):
 
     def _draw(self, random: np.random.Generator) -> Sample:
         for _ in range(100):
-            sample = self._read(int(random.integers(self._count)))
+            index = int(np.searchsorted(self._odds, random.uniform(0, self._odds[-1]), side="right"))
+            sample = self._read(min(index, self._count - 1))
             if sample is not None and sample.labels is not None:
                 return sample if self._augment is None else self._augment(sample, random)
         raise ValueError("of 100 samples drawn none could be read or had labels")
@@ -87,6 +91,19 @@ def collate(samples: Sequence[Sample], size: tuple[int, int], lidar_points: int 
         return Batch((image,), targets)
     points = np.stack([points_input(sample, lidar_points) for sample in samples])
     return Batch((image, torch.from_numpy(points)), targets)
+
+
+def repeat_factors(classes: Sequence[np.ndarray], threshold: float) -> np.ndarray:
+    """How often to draw each image so that rare classes are learned: repeat factor sampling (Gupta et al., LVIS, 2019).
+
+    classes: of the objects in each image. A class in a share f of the images asks for max(1, √(threshold / f)) draws;
+    an image is drawn as often as its rarest class asks.
+    """
+    factors = np.ones(len(classes))
+    for label in np.unique(np.concatenate([*classes, np.zeros(0, np.int64)])):
+        has = np.array([label in found for found in classes])
+        factors[has] = np.maximum(factors[has], np.sqrt(threshold / has.mean()))
+    return factors
 
 
 def points_input(sample: Sample, count: int) -> np.ndarray:

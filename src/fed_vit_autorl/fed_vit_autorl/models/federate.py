@@ -32,6 +32,10 @@ from .perception import ViTPerception
 
 CONFIG = Path("config/federate.yaml")
 HELD_OUT_SHARE = 0.2
+TRAINING_SCALE = 0.75
+"""Training enlarges crops, so that objects in a smaller picture look as large as in the full one, at half the cost
+(Touvron et al., "Fixing the train-test resolution discrepancy", 2019).
+"""
 SIGNING_KEY = TRUSTED[1] / "release.key"
 GOLDEN_IMAGES = 2
 FIGURES = ("miou", "per_class", "pixel_accuracy", "map", "map50", "free_space_iou", "lane_iou", "drivable_iou")
@@ -60,7 +64,7 @@ class Scorer:
     def __init__(self, graph: bytes, data: Dataset, held_out: dict[str, list[int]]) -> None:
         self._graph, self._data, self._held_out = graph, data, held_out
 
-    def __call__(self, weights: Tensors, vehicles: Sequence[str] | None = None) -> dict:
+    def __call__(self, weights: Tensors, vehicles: Sequence[str] = ()) -> dict:
         """On the frames of `vehicles`, of all if none are named; {} where nothing is held out."""
         chosen = [i for name, indices in self._held_out.items() if not vehicles or name in vehicles for i in indices]
         if not chosen:
@@ -76,7 +80,7 @@ def _chosen(result: dict) -> dict:
     return {name: result[name] for name in FIGURES if name in result}
 
 
-def fitted_size(size: tuple[int, int], image: tuple[int, int], patch: int) -> tuple[int, int]:
+def fitted_size(size: Sequence[float], image: tuple[int, int], patch: int) -> tuple[int, int]:
     """(height, width) with about as many pixels as `size` and the shape of `image`, in whole patches."""
     height = np.sqrt(size[0] * size[1] * image[0] / image[1])
     return tuple(max(round(side / patch), 1) * patch for side in (height, height * image[1] / image[0]))
@@ -169,16 +173,25 @@ class Run:
         torch.manual_seed(config.federation.seed)
         self._model = build(self._base.architecture[MODEL], release.read_weights(base, self._base, MODEL))
         image = samples[0].image.shape[:2]
-        self._model.set_input_size(fitted_size(self._model.img_size, image, self._model.backbone.patch_size))
+        patch = self._model.backbone.patch_size
+        self._size = fitted_size(self._model.img_size, image, patch)
+        self._model.set_input_size(fitted_size([TRAINING_SCALE * side for side in self._size], image, patch))
         self._architecture = {**self._base.architecture[MODEL], "img_size": list(self._model.img_size)}
-        self._graph = export_perception(self._model)
-        self._score = Scorer(self._graph, samples, split.held_out)
+        self._graph = export_perception(self._full_size(weights_of(self._model)))
+        scorer = Scorer(self._graph, samples, split.held_out)
+        self._score = lambda weights, vehicles=(): scorer(weights_of(self._full_size(weights)), vehicles)
         identity = f"{self._base.digest} {config.digest} {data} {split}"
         self._work = work / hashlib.sha256(identity.encode()).hexdigest()[:12]
 
+    def _full_size(self, weights: Tensors) -> ViTPerception:
+        """The model that the vehicles run."""
+        model = build(self._architecture, weights)
+        model.set_input_size(self._size)
+        return model
+
     @property
     def _golden(self) -> np.ndarray:
-        height, width = self._model.img_size
+        height, width = self._size
         return np.stack([cv2.resize(self._samples[i].image, (width, height)) for i in range(GOLDEN_IMAGES)])
 
     def training(self, name: str, parts: dict[str, list[int]]) -> FleetTraining:
@@ -215,7 +228,7 @@ class Run:
 
     def write(self, output: Path, weights: Tensors, result: dict, key) -> release.Manifest:
         """The signed release of the trained model."""
-        trained: ViTPerception = build(self._architecture, weights)
+        trained = self._full_size(weights)
         files, golden = perception_files(trained, self._golden, self._graph)
         files[release.GOLDEN] = release.pack_golden({MODEL: golden})
         files[release.CARD] = _card(self._data, self._split, result).encode()

@@ -11,10 +11,9 @@ A vision transformer ({model.embed_dim} wide, {model.depth} blocks, {model.img_s
 stem "{model.stem}") with heads for objects (vehicle, pedestrian, cyclist), free space, the ego lane's corridor, the \
 drivable surface and semantic classes.
 
-**Trained** from random weights in the embedded world only, for {training.steps} steps of {training.batch_size} images:
-\
-{samples} images of {towns} generated towns (weather: {weathers}). No real picture, no pre-trained weight. The semantic
-\ head has seen no label: it is there to be trained on real drives.
+**Trained** {start} in the embedded world only, for {training.steps} steps of {training.batch_size} \
+images: {samples} images of {towns} generated towns (weather: {weathers}). No real picture, no weight from elsewhere. \
+The semantic head has seen no label: it is there to be trained on real drives.
 
 **Made by** `{command}`
 
@@ -28,7 +27,7 @@ anything on a real road, and in weathers it was not trained on it is visibly wor
 COLUMNS = {"mAP50": "map50", "mAP50-95": "map", "free space": "free_space_iou", "lane": "lane_iou"}
 
 
-def model_card(settings: Any, figures: Mapping[str, Mapping[str, float]], command: str) -> str:
+def model_card(settings: Any, figures: Mapping[str, Mapping[str, float]], command: str, parent: str = "") -> str:
     """Markdown from the training's settings and the figures per held-out domain."""
     return CARD.format(
         model=settings.model,
@@ -37,6 +36,7 @@ def model_card(settings: Any, figures: Mapping[str, Mapping[str, float]], comman
         towns=len({drive.town.seed for drive in settings.drives}),
         weathers=", ".join(sorted({drive.weather for drive in settings.drives})),
         command=command,
+        start=f"further from release {parent}" if parent else "from random weights",
         table=_table(figures),
     )
 

@@ -13,10 +13,13 @@ from rich.progress import Progress as Bar
 
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.deployment import keys, release
+from fed_vit_autorl.deployment.candidate import other_models
+from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.edge import runtime
+from fed_vit_autorl.evaluation.released import TRUSTED, verified
 
 from .model_card import model_card
-from .packaging import perception_files
+from .packaging import build, perception_files
 from .perception import ViTPerception
 from .training import Progress, TrainingOptions, fit
 from .training_setup import (
@@ -34,14 +37,17 @@ SIGNING_KEY = Path("~/.config/fed-vit-autorl/release.key")
 
 @click.command()
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--base", type=click.Path(path_type=Path), help="Release to train further; its other models are kept.")
 @click.option("--output", type=click.Path(path_type=Path), default="out/release", help="Folder of the new release.")
 @click.option("--work", type=click.Path(path_type=Path), default="out/train_perception", help="Samples and checkpoint.")
 @click.option("--key", type=click.Path(path_type=Path), default=SIGNING_KEY, help="Ed25519 key, made if there is none.")
 @click.option("--jobs", type=click.IntRange(1), default=2, help="Processes that collect, then threads that train.")
 @click.option("--fresh", is_flag=True, help="Forget the checkpoint of an earlier run instead of going on from it.")
 @json_option
-def perception(config: Path, output: Path, work: Path, key: Path, jobs: int, fresh: bool, as_json: bool) -> None:
-    """Train the perception model from nothing and write a signed release.
+def perception(
+    config: Path, base: Path | None, output: Path, work: Path, key: Path, jobs: int, fresh: bool, as_json: bool
+) -> None:
+    """Train the perception model, from nothing or from a release's, and write a signed release.
 
     An interrupted run goes on where it stopped: samples are kept, and training saves every 200 steps.
 
@@ -52,33 +58,46 @@ def perception(config: Path, output: Path, work: Path, key: Path, jobs: int, fre
     if output.exists():
         raise CommandError(f"{output} exists; name another folder with --output")
     settings = read_settings(config)
-    checkpoint = work / f"checkpoint-{settings.digest[:12]}.pt"
+    parent = verified(base, TRUSTED) if base else None
+    checkpoint = work / f"checkpoint-{settings.digest[:8]}-{parent.digest[:8] if parent else 'new'}.pt"
     if fresh:
         checkpoint.unlink(missing_ok=True)
     with Bar(console=Console(stderr=True)) as bar:
         drives, held_out = collected(settings, work, jobs, bar)
         torch.set_num_threads(jobs)
-        model = _train(settings, drives, checkpoint, bar)
+        torch.manual_seed(settings.training.seed)
+        model = ViTPerception(**msgspec.structs.asdict(settings.model)) if parent is None else _model_of(base, parent)
+        _train(model, settings, drives, checkpoint, bar)
         files, golden = perception_files(model, golden_images(held_out))
         engine = runtime.create(files["perception.onnx"], release.decode_weights(files["perception.safetensors"]))
         figures = figures_by_domain(engine, held_out, bar)
-    files[release.GOLDEN] = release.pack_golden({"perception": golden})
-    files[release.CARD] = model_card(settings, figures, f"fedvit train perception --config {config}").encode()
+    batches, architecture = {"perception": golden}, {"perception": model.architecture}
+    command = f"fedvit train perception --config {config}" + (f" --base {base}" if base else "")
+    if parent is not None:
+        kept, kept_golden = other_models(base, parent, "perception")
+        files, batches, architecture = files | kept, kept_golden | batches, {**parent.architecture, **architecture}
+    files[release.GOLDEN] = release.pack_golden(batches)
+    files[release.CARD] = model_card(settings, figures, command, parent.model_id if parent else "").encode()
     manifest = release.write_release(
         output,
         files,
         keys.load_or_create_signing_key(key.expanduser()),
-        version=1,
-        architecture={"perception": model.architecture},
+        version=parent.version + 1 if parent else 1,
+        parent=parent.digest if parent else "",
+        architecture=architecture,
         metrics=as_metrics(figures),
         configuration=settings.digest,
     )
     emit({"release": str(output), "model_id": manifest.model_id, "held_out": figures}, as_json)
 
 
-def _train(settings: TrainPerception, folders: Sequence[Path], checkpoint: Path, bar: Bar) -> ViTPerception:
-    torch.manual_seed(settings.training.seed)
-    model = ViTPerception(**msgspec.structs.asdict(settings.model))
+def _model_of(folder: Path, manifest: Manifest) -> ViTPerception:
+    return build(manifest.architecture["perception"], release.read_weights(folder, manifest, "perception"))
+
+
+def _train(
+    model: ViTPerception, settings: TrainPerception, folders: Sequence[Path], checkpoint: Path, bar: Bar
+) -> None:
     options = TrainingOptions(**msgspec.structs.asdict(settings.training), workers=1)
     task = bar.add_task("training", total=options.steps)
 
@@ -87,4 +106,3 @@ def _train(settings: TrainPerception, folders: Sequence[Path], checkpoint: Path,
         bar.update(task, completed=step + 1, description=f"training ({losses})")
 
     fit(model, batches_of(settings, folders, model.img_size, options.seed), options, Progress(report), checkpoint)
-    return model

@@ -21,7 +21,7 @@ from fed_vit_autorl.evaluation.perceive import perceive_with
 from fed_vit_autorl.evaluation.perception import PerceptionEvaluator
 from fed_vit_autorl.federated.refusal import ConfigurationRefused
 
-from .batches import Batches
+from .batches import Batches, repeat_factors
 from .collect import Drive, collect_all
 
 GOLDEN_IMAGES = 2
@@ -54,11 +54,15 @@ class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class TrainPerception(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The configuration file. `drives` are trained on, `held_out` evaluated on."""
+    """The configuration file. `drives` are trained on, `held_out` evaluated on.
+
+    `repeat_threshold`: classes in a smaller share of the images than this are drawn more often, 0 for none.
+    """
 
     model: Architecture = Architecture()
     training: Steps = Steps()
     augmentation: dict[str, float] = {}
+    repeat_threshold: float = 0.0
     drives: list[Drive]
     held_out: list[Drive]
 
@@ -88,7 +92,14 @@ def batches_of(settings: TrainPerception, folders: Sequence[Path], size: tuple[i
     stores = [SampleFolder(folder) for folder in folders]
     index = [(store, key) for store in stores for key in store.keys()]  # noqa: SIM118 (not a dict)
     augment = Augmenter(settings.augmentation)
-    return Batches(partial(_read, index), len(index), size, settings.training.batch_size, augment, seed)
+    repeats = None
+    if settings.repeat_threshold:
+        found = (_read(index, number) for number in range(len(index)))
+        repeats = repeat_factors(
+            [sample.labels.classes if sample else np.zeros(0, np.int64) for sample in found], settings.repeat_threshold
+        )
+    batch = settings.training.batch_size
+    return Batches(partial(_read, index), len(index), size, batch, augment, seed, repeats=repeats)
 
 
 def _read(index: list, number: int) -> Sample | None:
