@@ -8,7 +8,7 @@ import torch
 from fed_vit_autorl.data.sample import CameraModel, Labels, Sample
 from fed_vit_autorl.data.store import ExperienceStore
 from fed_vit_autorl.models import training
-from fed_vit_autorl.models.batches import Batches, collate
+from fed_vit_autorl.models.batches import Batches, collate, repeat_factors
 from fed_vit_autorl.models.export import weights_of
 from fed_vit_autorl.models.packaging import build, perception_files
 from fed_vit_autorl.models.perception import ViTPerception
@@ -135,3 +135,14 @@ def test_a_packaged_model_can_be_built_again():
     with torch.no_grad():
         *_, features = again.eval()(torch.zeros(1, 3, *SIZE))
     np.testing.assert_allclose(features.numpy(), outputs["features"][:1], atol=1e-4)
+
+
+def test_rare_classes_are_drawn_more_often():
+    car, rider, empty = np.array([0, 0]), np.array([0, 2]), np.zeros(0, np.int64)
+    factors = repeat_factors([car] * 7 + [rider] + [empty] * 2, threshold=0.4)
+    # riders are in a tenth of the images: √(0.4 / 0.1) = 2; cars in eight tenths need no help
+    assert factors.tolist() == pytest.approx([1] * 7 + [2] + [1] * 2)
+    drawn = []
+    Batches(lambda index: drawn.append(index) or scene(index), 4, SIZE, 400, repeats=np.array([1, 0, 3, 0.0]))[0]
+    assert set(drawn) == {0, 2}
+    assert drawn.count(2) > 2 * drawn.count(0)
