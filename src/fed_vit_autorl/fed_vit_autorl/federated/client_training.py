@@ -92,6 +92,7 @@ class TrainerProcess:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **threads},
+                start_new_session=True,
             )
 
     def poll(self, now: float) -> TrainingResult | None:
