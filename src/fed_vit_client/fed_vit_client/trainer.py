@@ -22,7 +22,7 @@ from fed_vit_autorl.federated.model_tensors import trainable
 from fed_vit_autorl.federated.update import Tensors
 
 NICEST = 19
-# Kernels with autogroups share the processor between sessions first: a process's own niceness counts within its session.
+# Kernels with autogroups share the processor between sessions first; a process's niceness counts within its own.
 SESSION_PRIORITY = Path("/proc/self/autogroup")
 
 
