@@ -2,6 +2,9 @@
 
 import time
 from array import array
+from collections.abc import Mapping
+from itertools import cycle
+from typing import Any
 
 import numpy as np
 from fed_vit_msgs.msg import RouteCommand, TrafficLights
@@ -20,6 +23,8 @@ LIDAR_HEIGHT_M = 1.9
 LIDAR_FORWARD_M = 1.0
 WALL_M = 9.0  # house fronts on either side
 RINGS, COLUMNS = 16, 360
+RANGE_NOISE_M = 0.01
+SCANS = 8
 DRIVEN = ("camera/image", "camera/camera_info", "lidar/points", "odometry", "traffic_lights", "route/command")
 
 
@@ -29,6 +34,8 @@ class Stimulus:
     Args:
         node: publishes, in the vehicle's namespace.
         width, height: of the image.
+
+    ``speed`` [m/s] is the vehicle's, for whoever closes the loop.
     """
 
     def __init__(self, node: Node, width: int, height: int) -> None:
@@ -42,8 +49,11 @@ class Stimulus:
         self._image.data = array("B", pixels.tobytes())
         camera = CameraModel.nominal(width, height)
         self._info = CameraInfo(height=height, width=width, k=camera.intrinsics.ravel().tolist())
-        self._cloud = street_scan()
-        self._started_ns: int | None = None
+        # A scan that repeats itself to the bit while the vehicle moves is a frozen sensor, and the shield knows.
+        self._clouds = cycle([street_scan(seed) for seed in range(SCANS)])
+        self.speed = SPEED
+        self._position = 10.0
+        self._last_ns: int | None = None
 
     @property
     def heard(self) -> bool:
@@ -51,36 +61,49 @@ class Stimulus:
         needed = ("camera/image", "lidar/points", "odometry")
         return all(self._publishers[name].get_subscription_count() for name in needed)
 
-    def route(self) -> None:
-        """Publishes the route: straight ahead."""
-        xs = np.arange(0.0, ROAD_LENGTH_M, 5.0)
-        command = RouteCommand(route_id="straight", path=path_points(np.column_stack([xs, np.zeros_like(xs)])))
-        command.options = [RouteCommand.LANE_FOLLOW] * len(xs)
-        command.speed_limits = [8.3] * len(xs)
-        self._publishers["route/command"].publish(command)
+    def route(self, command: RouteCommand | None = None) -> None:
+        """Publishes a route, by default straight ahead."""
+        self._publishers["route/command"].publish(command or straight_route())
 
-    def frame(self, stamp_ns: int) -> int:
-        """Publishes all sensors with this stamp, the image last; returns when the image went out [ns]."""
-        self._started_ns = stamp_ns if self._started_ns is None else self._started_ns
+    def frame(self, stamp_ns: int, instead: Mapping[str, Any] | None = None) -> int:
+        """Publishes all sensors with this stamp, the image last; returns when the image went out [ns].
+
+        Args:
+            stamp_ns: goes into every header.
+            instead: messages by topic that take the place of the good ones, with stamps of their own; None for silence.
+        """
+        self._position += self.speed * (stamp_ns - (self._last_ns or stamp_ns)) * 1e-9
+        self._last_ns = stamp_ns
         odometry = Odometry(child_frame_id="base_link")
-        odometry.pose.pose.position.x = 10.0 + SPEED * (stamp_ns - self._started_ns) * 1e-9
+        odometry.pose.pose.position.x = self._position
         odometry.pose.pose.orientation = quaternion_of(0.0)
-        odometry.twist.twist.linear.x = SPEED
+        odometry.twist.twist.linear.x = self.speed
         for name, message in (
             ("odometry", odometry),
             ("traffic_lights", TrafficLights()),
-            ("lidar/points", self._cloud),
+            ("lidar/points", next(self._clouds)),
             ("camera/camera_info", self._info),
             ("camera/image", self._image),
         ):
             message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+            message = (instead or {}).get(name, message)
             sent_ns = time.time_ns()
-            self._publishers[name].publish(message)
+            if message is not None:
+                self._publishers[name].publish(message)
         return sent_ns
 
 
-def street_scan() -> PointCloud2:
-    """A 16 × 360 scan of a flat street between two rows of houses, in the sensor's frame."""
+def straight_route() -> RouteCommand:
+    """Five kilometres straight ahead at 30 km/h."""
+    xs = np.arange(0.0, ROAD_LENGTH_M, 5.0)
+    command = RouteCommand(route_id="straight", path=path_points(np.column_stack([xs, np.zeros_like(xs)])))
+    command.options = [RouteCommand.LANE_FOLLOW] * len(xs)
+    command.speed_limits = [8.3] * len(xs)
+    return command
+
+
+def street_scan(seed: int = 0) -> PointCloud2:
+    """A 16 × 360 scan, with noise, of a flat street between two rows of houses, in the sensor's frame."""
     elevation, azimuth = np.meshgrid(
         np.radians(np.linspace(-15, 15, RINGS)), np.radians(np.arange(COLUMNS)), indexing="ij"
     )
@@ -92,7 +115,8 @@ def street_scan() -> PointCloud2:
         wall = WALL_M / np.abs(direction[..., 1])
     reach = np.minimum(ground, wall).reshape(-1, 1)
     near = reach[:, 0] < 60.0
-    points = direction.reshape(-1, 3)[near] * reach[near]
+    noise = np.random.default_rng(seed).normal(0.0, RANGE_NOISE_M, (int(near.sum()), 1))
+    points = direction.reshape(-1, 3)[near] * (reach[near] + noise)
     cloud = np.column_stack([points, np.full(len(points), 0.5)]).astype(np.float32)
     fields = [
         PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)

@@ -105,7 +105,7 @@ def test_an_update_that_a_vehicle_sent_and_nobody_has_is_lost(tmp_path, monkeypa
         store.add_update(StoredUpdate("demo", 1, vehicle, f"digest of {vehicle}", 10, size, {}, 0.0))
     store.close()
     accounts = update_accounts(tmp_path / "aggregator", {name: tmp_path / name for name in books}, "demo")
-    assert (accounts.accepted, accounts.rejected, accounts.lost) == (2, 1, 1)
+    assert (accounts.rounds, accounts.accepted, accounts.rejected, accounts.lost) == (0, 2, 1, 1)
     assert accounts.bytes_per_update == 2000.0
 
 

@@ -14,8 +14,9 @@ from fed_vit_autorl.federated.store import Store
 
 @dataclass(frozen=True)
 class UpdateAccounts:
-    """Updates that entered a round, that were refused, and that were made but never arrived; mean size of one."""
+    """Rounds that ended; updates that entered one, were refused, or were made and never arrived; mean size of one."""
 
+    rounds: int
     accepted: int
     rejected: int
     lost: int
@@ -26,7 +27,8 @@ def update_accounts(aggregator: Path, outboxes: Mapping[str, Path], run: str) ->
     """Compares the books after everything has stopped."""
     store = Store(aggregator)
     try:
-        stored = [update for round_ in store.rounds(run) for update in store.updates(run, round_.number)]
+        rounds = store.rounds(run)
+        stored = [update for round_ in rounds for update in store.updates(run, round_.number)]
     finally:
         store.close()
     counted = {(update.vehicle, update.round) for update in stored}
@@ -37,6 +39,7 @@ def update_accounts(aggregator: Path, outboxes: Mapping[str, Path], run: str) ->
             refused += entry.state == "refused"
             lost += entry.state != "refused" and (vehicle, entry.manifest.round) not in counted
     return UpdateAccounts(
+        rounds=sum(1 for round_ in rounds if round_.ended),
         accepted=len(stored),
         rejected=refused,
         lost=lost,

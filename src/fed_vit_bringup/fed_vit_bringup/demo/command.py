@@ -38,7 +38,7 @@ from fed_vit_autorl.cli.output import CommandError, emit, json_option
     type=click.FloatRange(60),
     default=1500.0,
     show_default=True,
-    help="Give up after this many seconds.",
+    help="Stop driving after this many seconds.",
 )
 @json_option
 def demo(
@@ -77,3 +77,10 @@ def demo(
         result if as_json else {key: value for key, value in result.items() if key not in ("releases", "machine")},
         as_json,
     )
+    if not result["complete"]:
+        click.secho(
+            f"not all rounds and routes were done after {limit_s:.0f} s; --limit gives them longer",
+            fg="yellow",
+            err=True,
+        )
+        raise SystemExit(1)

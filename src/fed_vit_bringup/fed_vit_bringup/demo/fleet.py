@@ -36,7 +36,8 @@ def demo_graph(
         "route_length": ROUTE_LENGTH_M,
         "truth": str(output / "world"),
     }
-    graph = fleet_graph(FleetArguments(vehicles=len(domains)), parameters={**parameters, "world": {"world": world}})
+    arguments = FleetArguments(vehicles=len(domains), learning=True)
+    graph = fleet_graph(arguments, parameters={**parameters, "world": {"world": world}})
     observer = NodeSpec(
         package="fed_vit_bringup",
         executable="observer",
