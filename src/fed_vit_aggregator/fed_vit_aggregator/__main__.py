@@ -31,8 +31,8 @@ class _Server(uvicorn.Server):
 async def serve(service: AggregatorService) -> None:
     """Runs both planes until a signal comes."""
     folder, settings = service.settings.folder, service.settings
-    hosts = sorted({settings.vehicles.host, settings.operators.host, "localhost", "127.0.0.1"})
-    certificate, key = service.keys.authority.issue_server(folder / "keys", "https", hosts)
+    hosts = {settings.vehicles.host, settings.operators.host, settings.public_host, "localhost", "127.0.0.1"} - {""}
+    certificate, key = service.keys.authority.issue_server(folder / "keys", "https", sorted(hosts))
     common = {
         "ssl_certfile": certificate,
         "ssl_keyfile": key,

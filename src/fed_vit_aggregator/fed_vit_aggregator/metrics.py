@@ -63,6 +63,10 @@ class FleetCollector(Collector):
             yield figures
             rollbacks = sum(release.kind == "rollback" for release in releases)
             yield CounterMetricFamily("fedvit_rollbacks", "Rollbacks", value=rollbacks)
+        if service.engine.privacy:
+            spent, budget = service.engine.privacy
+            yield GaugeMetricFamily("fedvit_privacy_spent", "Epsilon spent", value=spent)
+            yield GaugeMetricFamily("fedvit_privacy_budget", "Epsilon that may be spent", value=budget)
         yield GaugeMetricFamily("fedvit_disk_free_bytes", "Free disk", value=shutil.disk_usage(store.folder).free)
 
 

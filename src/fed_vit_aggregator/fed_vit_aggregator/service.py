@@ -187,12 +187,12 @@ class AggregatorService:
 
     def _announce(self, record: ReleaseRecord) -> None:
         manifest = self.releases.manifest(record.version)
-        address = self.settings.vehicles
+        host = self.settings.public_host or self.settings.vehicles.host
         pointer = Pointer(
             region=self._topics.region,
             version=record.version,
             digest=record.digest,
-            url=f"https://{address.host}:{address.port}/v1/releases/{record.version}/",
+            url=f"https://{host}:{self.settings.vehicles.port}/v1/releases/{record.version}/",
             files={name: entry.size for name, entry in manifest.files.items()},
         )
         self.link.publish(self._topics.model, encode(pointer, self.keys.messages), retain=True)

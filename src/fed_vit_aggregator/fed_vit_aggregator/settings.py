@@ -23,7 +23,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """`state`: the service's durable folder. `fleet`: the fleet's training file. `vehicles`: HTTPS with client
     certificates, for model files; `operators`: HTTPS for people and Prometheus. `initial_release` is adopted on the
     first start if one of `trusted_keys` (a file or a folder of *.pub) has signed it. `reference`: a folder of labelled
-    samples that candidates are evaluated on, "" for none; at most `reference_samples` of them.
+    samples that candidates are evaluated on, "" for none; at most `reference_samples` of them. `public_host`: the
+    name by which vehicles reach `vehicles`, if it is another than its host.
     """
 
     state: str
@@ -35,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     trusted_keys: str
     reference: str = ""
     reference_samples: Annotated[int, msgspec.Meta(ge=1)] = 200
+    public_host: str = ""
 
     @property
     def folder(self) -> Path:

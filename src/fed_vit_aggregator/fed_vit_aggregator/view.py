@@ -19,6 +19,7 @@ def fleet_state(service: AggregatorService) -> dict:
     """Run, vehicles, rounds, releases and refusals."""
     store, federation = service.store, service.config.federation
     online = set(service.online())
+    privacy = service.engine.privacy
     rounds = store.rounds(federation.run, SHOWN_ROUNDS)
     refused: Counter[str] = Counter()
     by_vehicle: Counter[str] = Counter()
@@ -52,4 +53,5 @@ def fleet_state(service: AggregatorService) -> dict:
         ],
         "releases": [asdict(release) for release in store.releases()],
         "refused": dict(refused),
+        "privacy": {"spent": privacy[0], "budget": privacy[1]} if privacy else None,
     }

@@ -82,6 +82,7 @@ class RoundEngine:
             if self._cost
             else None
         )
+        self._spent = self._ledger.spent() if self._ledger else 0.0
 
     @property
     def round(self) -> Round | None:
@@ -100,6 +101,11 @@ class RoundEngine:
     @paused.setter
     def paused(self, value: bool) -> None:
         self.store.set_setting("paused", "1" if value else "")
+
+    @property
+    def privacy(self) -> tuple[float, float] | None:
+        """ε spent and its budget; None for a fleet whose aggregation is not private."""
+        return (self._spent, self._ledger.epsilon) if self._ledger else None
 
     def pipeline(self, version: int) -> Pipeline:
         """The update pipeline for the layout of a release."""
@@ -166,12 +172,12 @@ class RoundEngine:
         if self._ledger is None or self._cost is None:
             return True
         try:
-            spent = self._ledger.authorise(f"{self._federation.run}/{number}", self._cost)
+            self._spent = self._ledger.authorise(f"{self._federation.run}/{number}", self._cost)
         except PrivacyRefused as refused:
             logger.error("no round %d, paused: %s", number, refused)
             self.paused = True
             return False
-        logger.info("round %d: epsilon %.4g spent of %g", number, spent, self._ledger.epsilon)
+        logger.info("round %d: epsilon %.4g spent of %g", number, self._spent, self._ledger.epsilon)
         return True
 
     def _close_if_due(self, current: Round, now: float) -> bool:

@@ -52,7 +52,7 @@ class PrivacyLedger:
                 PrivacyReason.BAD_PARAMETER, f"accountant {accountant!r}, known: {', '.join(sorted(ACCOUNTANTS))}"
             )
         self.epsilon, self.delta, self.accountant = epsilon, delta, accountant
-        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA synchronous = FULL")
         with self._exclusive():
             self._open()
