@@ -8,6 +8,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_BIT_RATE = "400k"  # rain does not compress: a page has to hold minutes of it
+
 
 class VideoWriter:
     """An H.264 MP4 file that browsers play; the first frame decides its size.
@@ -37,7 +39,14 @@ class VideoWriter:
             )
             self._stream = self._container.add_stream("libx264", rate=Fraction(self._rate))
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-            self._stream.options = {"preset": "ultrafast", "crf": "26", "threads": "1", "g": str(self._rate * 2)}
+            self._stream.options = {
+                "preset": "veryfast",
+                "crf": "30",
+                "maxrate": MAX_BIT_RATE,
+                "bufsize": MAX_BIT_RATE,
+                "threads": "1",
+                "g": str(self._rate * 2),
+            }
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
         self._container.mux(self._stream.encode(frame))
         self.frames += 1
