@@ -69,7 +69,8 @@ class ToyFleet:
     def start_client(self, vehicle: str) -> ClientService:
         settings = self.settings(vehicle)
         command = [sys.executable, str(self.folder / "trainer.py")]
-        trainer = TrainerProcess(command, vehicle, settings.job, self.folder, settings.identity / "release_keys")
+        none = self.folder / "experience"
+        trainer = TrainerProcess(command, vehicle, settings.job, none, settings.identity / "release_keys")
         client = self.clients[vehicle] = ClientService(settings, trainer)
         client.start()
         return client

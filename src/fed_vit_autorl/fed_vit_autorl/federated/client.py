@@ -227,7 +227,8 @@ class ClientCore:
 
     def _trained(self, task: Task, result: TrainingResult, now: float) -> None:
         if result.reason:
-            logger.warning("round %d: no update yet: %s", task.round, result.reason)
+            if result.reason != self._reason:
+                logger.warning("round %d: no update yet: %s", task.round, result.reason)
             self._reason, self._train_at = result.reason, now + RETRY_TRAINING_S
             self._attempts += result.reason != ClientReason.TOO_FEW_SAMPLES
             if self._attempts >= TRAINING_ATTEMPTS:

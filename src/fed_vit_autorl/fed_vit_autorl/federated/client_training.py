@@ -14,6 +14,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment.processes import dying_with_parent
 
 from .client import ClientReason, TrainingResult
@@ -62,16 +63,20 @@ class TrainerProcess:
         self._experience, self._trusted_keys = experience, trusted_keys
         self._folder = Path(folder)
         self._process: subprocess.Popen | None = None
+        self._early: TrainingResult | None = None  # known without a process
         self._deadline = 0.0
 
     @property
     def running(self) -> bool:
-        return self._process is not None
+        return self._process is not None or self._early is not None
 
     def start(self, task: Task, base: Path, now: float) -> None:
+        training = task.plan["training"]
+        if self._experience.is_dir() and len(SampleFolder(self._experience)) < training["min_samples"]:
+            self._early = TrainingResult(reason=ClientReason.TOO_FEW_SAMPLES)
+            return
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        training = task.plan["training"]
         job = Job(
             vehicle=self._vehicle,
             run=task.run,
@@ -97,7 +102,8 @@ class TrainerProcess:
 
     def poll(self, now: float) -> TrainingResult | None:
         if self._process is None:
-            return None
+            early, self._early = self._early, None
+            return early
         if self._process.poll() is None:
             if now < self._deadline:
                 return None
@@ -111,6 +117,7 @@ class TrainerProcess:
         return self._result()
 
     def cancel(self) -> None:
+        self._early = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()
