@@ -38,6 +38,7 @@ SIGNING_KEY = Path("~/.config/fed-vit-autorl/release.key")
 @click.command()
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
 @click.option("--base", type=click.Path(path_type=Path), help="Release to train further; its other models are kept.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Instead of what the file says.")
 @click.option("--output", type=click.Path(path_type=Path), default="out/release", help="Folder of the new release.")
 @click.option("--work", type=click.Path(path_type=Path), default="out/train_perception", help="Samples and checkpoint.")
 @click.option("--key", type=click.Path(path_type=Path), default=SIGNING_KEY, help="Ed25519 key, made if there is none.")
@@ -45,7 +46,15 @@ SIGNING_KEY = Path("~/.config/fed-vit-autorl/release.key")
 @click.option("--fresh", is_flag=True, help="Forget the checkpoint of an earlier run instead of going on from it.")
 @json_option
 def perception(
-    config: Path, base: Path | None, output: Path, work: Path, key: Path, jobs: int, fresh: bool, as_json: bool
+    config: Path,
+    base: Path | None,
+    changes: tuple[str, ...],
+    output: Path,
+    work: Path,
+    key: Path,
+    jobs: int,
+    fresh: bool,
+    as_json: bool,
 ) -> None:
     """Train the perception model, from nothing or from a release's, and write a signed release.
 
@@ -57,7 +66,7 @@ def perception(
     """
     if output.exists():
         raise CommandError(f"{output} exists; name another folder with --output")
-    settings = read_settings(config)
+    settings = read_settings(config, changes)
     parent = verified(base, TRUSTED) if base else None
     checkpoint = work / f"checkpoint-{settings.digest[:8]}-{parent.digest[:8] if parent else 'new'}.pt"
     if fresh:
@@ -73,6 +82,7 @@ def perception(
         figures = figures_by_domain(engine, held_out, bar)
     batches, architecture = {"perception": golden}, {"perception": model.architecture}
     command = f"fedvit train perception --config {config}" + (f" --base {base}" if base else "")
+    command += "".join(f" --set {change}" for change in changes)
     if parent is not None:
         kept, kept_golden = other_models(base, parent, "perception")
         files, batches, architecture = files | kept, kept_golden | batches, {**parent.architecture, **architecture}

@@ -72,10 +72,13 @@ class TrainPerception(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
 
-def read_settings(config: Path) -> TrainPerception:
-    """The configuration in a YAML file. Raises `CommandError` that names the key."""
+def read_settings(config: Path, changes: Sequence[str] = ()) -> TrainPerception:
+    """The configuration in a YAML file, with `changes` ("training.steps=100") laid over it.
+
+    Raises `CommandError` that names the key.
+    """
     try:
-        settings = load_yaml(config, TrainPerception)
+        settings = load_yaml(config, TrainPerception, dict(change.split("=", 1) for change in changes))
         Augmenter(settings.augmentation)
     except (ConfigurationRefused, ValueError) as error:
         raise CommandError(str(error)) from error
