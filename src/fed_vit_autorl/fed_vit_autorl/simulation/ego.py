@@ -7,17 +7,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.classes import VEHICLE
 from ..data.sample import EgoState, Labels
-from ..reinforcement.expert import RoadUser, StopLine
-from ..reinforcement.route import Pose
-from .actors import EGO_KIND, KINDS
+from ..reinforcement.expert import RoadUser
+from .actors import KINDS
 from .config import WorldConfig
 from .events import Collision, Watch
 from .failures import Failure
+from .guide import RouteGuide
 from .labels import labels_of
 from .lidar import Lidar
-from .observation import Imu, LightAhead, Observation, Truth
+from .observation import Imu, Observation
 from .rendering import Camera
 from .routes import PlannedRoute
 from .scenarios import Scenario
@@ -27,9 +26,6 @@ from .vehicle import GRAVITY, Control, VehicleState, step
 from .weather import Weather, weather_named
 
 SEEN_M = 120.0
-LIGHT_AHEAD_M = 80.0
-LIGHT_BEHIND_M = 4.0
-GOAL_M = 3.0
 
 
 class Ego:
@@ -45,7 +41,6 @@ class Ego:
         self._camera_model = config.camera.model
         self._live_in(self._own_weather)
         self.state = VehicleState()
-        self.route: PlannedRoute
 
     def close(self) -> None:
         """Frees the graphics context."""
@@ -75,8 +70,7 @@ class Ego:
 
     def follow(self, route: PlannedRoute) -> None:
         """Takes up a route at its beginning."""
-        self.route = route
-        self._progress = self._furthest = 0.0
+        self._guide = RouteGuide(route)
 
     def move(self, control: Control, dt: float) -> None:
         """Drives for `dt` seconds."""
@@ -86,7 +80,12 @@ class Ego:
     @property
     def progress(self) -> float:
         """Metres along the route."""
-        return self._progress
+        return self._guide.here.s
+
+    @property
+    def route(self) -> PlannedRoute:
+        """What it drives."""
+        return self._guide.route
 
     @property
     def pose(self) -> tuple[float, float, float]:
@@ -116,7 +115,7 @@ class Ego:
         if self._camera is None:
             raise RuntimeError("labels need a camera: set `image` in the world's configuration")
         geoms = self._camera.segmentation(self.pose)
-        return labels_of(geoms, self._scene, self._camera_model, self.pose, self._poses, self.route, self._progress)
+        return labels_of(geoms, self._scene, self._camera_model, self.pose, self._poses, self.route, self.progress)
 
     def observe(
         self,
@@ -130,37 +129,20 @@ class Ego:
         if self._failure:
             image, points = self._failure.apply(stamp, image, points)
         x, y, yaw = self.pose
-        here = self.route.line.project(Pose(x, y, yaw), self._progress)
-        self._progress = here.s
-        self._furthest = max(self._furthest, here.s)
-        collisions = self._watch.collisions(stamp, self.state, others)
-        in_junction = bool(self.route.at(self.route.in_junction, here.s))
-        width = float(self.route.at(self.route.lane_widths, here.s))
-        invasions = self._watch.invasions(stamp, here.lateral, width, in_junction)
-        before = self.state
+        guide, before = self._guide, self.state
+        guide.move_to(x, y, yaw)
+        light = guide.light(signals)
+        collisions = self._watch.collisions(stamp, before, others)
+        invasions = self._watch.invasions(stamp, guide.here.lateral, guide.lane_width, guide.in_junction)
+        runs = self._watch.red_light(stamp, light and (light.id, light.distance), light.state if light else "")
         if collisions:
             self._collided = True
             self._stop(collisions)
-        light = self._light(signals)
-        runs = self._watch.red_light(stamp, light and (light.id, light.distance), light.state if light else "")
         near = {
             name: _user(kind, other)
             for name, (kind, other) in others.items()
             if np.hypot(other.x - x, other.y - y) < SEEN_M
         }
-        lead_gap, lead_speed = self._lead(near)
-        truth = Truth(
-            users=near,
-            stop_line=None
-            if light is None
-            else StopLine(light.distance, light.state == "red", light.state == "yellow"),
-            lateral=here.lateral,
-            heading_error=here.heading_error,
-            lead_gap=lead_gap,
-            lead_speed=lead_speed,
-            off_road=self._watch.off_road(self.state),
-            collided=self._collided,
-        )
         return Observation(
             stamp=stamp,
             image=image,
@@ -170,13 +152,13 @@ class Ego:
             imu=self._imu(before),
             ego=EgoState(stamp, (x, y, 0.0), yaw, self.state.speed, self.state.yaw_rate, self.state.acceleration),
             control=self._control,
-            route=self.route,
-            progress=self._progress,
-            completion=min(self._furthest / max(self.route.line.length - GOAL_M, 1.0), 1.0),
+            route=guide.route,
+            progress=guide.here.s,
+            completion=guide.completion,
             light=light,
-            speed_limit=float(self.route.at(self.route.speed_limits, here.s)),
+            speed_limit=guide.speed_limit,
             events=(*collisions, *invasions, *runs),
-            truth=truth,
+            truth=guide.truth(near, light, self._watch.off_road(self.state), self._collided),
             weather=self.weather.name,
         )
 
@@ -188,30 +170,6 @@ class Ego:
             self.state = replace(
                 self.state, speed=max(self.state.speed - lost, 0.0), lateral_speed=0.0, yaw_rate=0.0, acceleration=0.0
             )
-
-    def _light(self, signals: list[str]) -> LightAhead | None:
-        front = self._progress + EGO_KIND.length - self._config.vehicle.rear_overhang
-        for s, signal in self.route.stops:
-            if -LIGHT_BEHIND_M < s - front < LIGHT_AHEAD_M:
-                x, y = self.route.line.at(np.array(s))
-                return LightAhead(signal, signals[signal], float(s - front), float(x), float(y))
-        return None
-
-    def _lead(self, users: dict[str, RoadUser]) -> tuple[float, float]:
-        if not users:
-            return np.inf, 0.0
-        front = self._progress + EGO_KIND.length - self._config.vehicle.rear_overhang
-        points = np.array([(user.x, user.y) for user in users.values()])
-        along, lateral = self.route.line.project_points(points, self._progress, self._progress + 60.0)
-        best, speed = np.inf, 0.0
-        for user, s, side in zip(users.values(), along, lateral, strict=True):
-            toward = np.cos(user.yaw - float(self.route.line.heading(s)))
-            half = 0.5 * (user.length if user.class_id == VEHICLE else user.width)
-            gap = s - half - front
-            reach = 0.5 * (EGO_KIND.width + user.width)
-            if abs(side) < reach and s > self._progress + 1.0 and s < self._progress + 59.0 and gap < best:
-                best, speed = max(float(gap), 0.0), float(user.speed * toward)
-        return best, speed
 
     def _imu(self, state: VehicleState) -> Imu:
         noise = self._imu_noise.standard_normal(6)

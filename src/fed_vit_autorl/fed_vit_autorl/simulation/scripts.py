@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from ..reinforcement.longitudinal import DrivingStyle, follow, free_road
 from .actors import EGO_KIND
 from .ground import KERB_HEIGHT_M
+from .guide import EGO_FRONT_M
 from .routes import PlannedRoute
 from .scenarios import Scenario, ScenarioKind
 from .traffic import RoadUserState
-from .vehicle import VehicleParameters
 
 CLEAR_OF_JUNCTION_M = 14.0
-EGO_FRONT_M = EGO_KIND.length - VehicleParameters.rear_overhang
 HALF_CAR_M = 0.5 * EGO_KIND.length
 STYLE = DrivingStyle()
 
