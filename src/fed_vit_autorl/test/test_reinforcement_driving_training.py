@@ -26,7 +26,16 @@ from fed_vit_autorl.simulation.world import World
 
 WIDTH = 16
 SHORT = CollectSettings(
-    routes_per_town=2, town_seeds=(1,), kinds=(TownKind.GRID,), egos=1, vehicles=6, pedestrians=4, limit_s=8.0, every=2
+    routes_per_town=1,
+    town_seeds=(1,),
+    kinds=(TownKind.GRID,),
+    egos=1,
+    vehicles=6,
+    pedestrians=4,
+    limit_s=8.0,
+    every=2,
+    streets=1,
+    street_limit_s=8.0,
 )
 
 
@@ -97,8 +106,7 @@ def test_a_policy_joins_the_perception_in_a_signed_release(base, demonstrations,
 def test_expert_and_policy_leave_run_logs(base):
     _folder, _key = base
     config = WorldConfig(egos={"a": EgoConfig(route_length=60.0)}, vehicles=0, pedestrians=0, image=False, scan=False)
-    graph = policy_release.export_graph(VisionPolicy(WIDTH).eval(), example_inputs(WIDTH), policy_release.OUTPUTS, "w")
-    engine = runtime.create(graph, policy_release.weights_of(VisionPolicy(WIDTH)))
+    engine = policy_release.engine(VisionPolicy(WIDTH).eval())
     with World(config) as world:
         (expert,) = record(world, 0, lambda name, seen: ExpertDriver(seen), limit_s=30.0)
         rng = np.random.default_rng(0)
@@ -141,7 +149,9 @@ def test_the_command_runs_every_phase(base, tmp_path):
     config = tmp_path / "train.yaml"
     config.write_text(
         "collect: {routes_per_town: 1, town_seeds: [1], kinds: [grid], egos: 1, vehicles: 0, pedestrians: 0,"
-        " limit_s: 4.0, every: 1}\nclone: {epochs: 1, batch_size: 16}\n"
+        " limit_s: 4.0, every: 1, streets: 0}\nclone: {epochs: 1, batch_size: 16}\n"
+        "reinforce: {iterations: 1, environments: 1, steps: 16, validate_every: 1, validation_drives: 1}\n"
+        "validate: {scenarios: 1}\n"
     )
     options = ["--config", config, "--base", folder / "release", "--trusted-keys", folder, "--key", tmp_path / "key"]
     result = CliRunner().invoke(
@@ -151,3 +161,4 @@ def test_the_command_runs_every_phase(base, tmp_path):
     manifest = release.verify(tmp_path / "out" / "release", keys.load_public_keys(tmp_path))
     assert "policy.onnx" in manifest.files
     assert safetensors.numpy.load_file(tmp_path / "out" / "policy.safetensors")
+    assert len((tmp_path / "out" / "scenarios.jsonl").read_text().splitlines()) == 1

@@ -9,7 +9,7 @@ from fed_vit_autorl.evaluation.conflict import clearance, time_to_collision
 from fed_vit_autorl.evaluation.run_log import Infraction, InfractionKind, RunLog, Step
 from fed_vit_autorl.reinforcement.drivers import Action, Driver
 from fed_vit_autorl.simulation.actors import EGO_KIND, KINDS
-from fed_vit_autorl.simulation.events import Collision
+from fed_vit_autorl.simulation.events import Collision, Event, RedLightRun
 from fed_vit_autorl.simulation.observation import Observation
 from fed_vit_autorl.simulation.vehicle import VehicleParameters
 from fed_vit_autorl.simulation.world import World
@@ -50,7 +50,6 @@ class Recorder:
         self._route = route
         self._steps: list[Step] = []
         self._infractions: list[Infraction] = []
-        self._light: tuple[int, float] | None = None
         self._goal = False
 
     def add(self, observation: Observation, action: Action) -> None:
@@ -59,9 +58,8 @@ class Recorder:
             return
         self._last, ego = observation, observation.ego
         self._goal = observation.completion >= 1.0
-        self._infractions += [_collision(event) for event in observation.events if isinstance(event, Collision)]
-        self._watch_light(observation)
-        ttc, gap = _conflict(observation)
+        self._infractions += [one for one in map(_infraction, observation.events) if one is not None]
+        ttc, gap = conflict(observation)
         width = float(observation.route.at(observation.route.lane_widths, observation.progress))
         crossing = bool(observation.route.at(observation.route.in_junction, observation.progress))
         step = Step(
@@ -86,20 +84,12 @@ class Recorder:
         length = self._last.route.line.length
         return RunLog(self._route, length, self._steps, self._infractions, self._goal, self._last.weather)
 
-    def _watch_light(self, observation: Observation) -> None:
-        """Red-light infraction: the front bumper crosses the line while the light is red."""
-        light = observation.light
-        if light is None:
-            self._light = None
-            return
-        if self._light is not None:
-            number, distance = self._light
-            if number == light.id and distance > 0.0 >= light.distance and light.state == "red":
-                self._infractions.append(Infraction(InfractionKind.RED_LIGHT, observation.stamp))
-        self._light = (light.id, light.distance)
 
-
-def _collision(event: Collision) -> Infraction:
+def _infraction(event: Event) -> Infraction | None:
+    if isinstance(event, RedLightRun):
+        return Infraction(InfractionKind.RED_LIGHT, event.stamp)
+    if not isinstance(event, Collision):
+        return None
     if event.kind not in KINDS:
         return Infraction(InfractionKind.COLLISION_STATIC, event.stamp, event.at_fault)
     pedestrian = KINDS[event.kind].label == PEDESTRIAN
@@ -107,7 +97,7 @@ def _collision(event: Collision) -> Infraction:
     return Infraction(kind, event.stamp, event.at_fault)
 
 
-def _conflict(observation: Observation) -> tuple[float | None, float | None]:
+def conflict(observation: Observation) -> tuple[float | None, float | None]:
     """(time to collision [s], clearance [m]) to the road users near the ego, None where there is none."""
     ego = observation.ego
     x, y, _ = ego.position

@@ -10,8 +10,10 @@ import numpy as np
 
 from fed_vit_autorl.edge.runtime import ModelRuntime
 from fed_vit_autorl.reinforcement.closed_loop import drive
+from fed_vit_autorl.reinforcement.degrade import DegradedPerception
 from fed_vit_autorl.reinforcement.demonstrations import Demonstrator, save_shard
-from fed_vit_autorl.reinforcement.drivers import Perception
+from fed_vit_autorl.reinforcement.drivers import Perception, TruthPerception
+from fed_vit_autorl.simulation.boxworld import BoxWorld
 from fed_vit_autorl.simulation.config import EgoConfig, WorldConfig
 from fed_vit_autorl.simulation.observation import Observation
 from fed_vit_autorl.simulation.town import TownKind, TownSpec
@@ -26,7 +28,8 @@ Progress = Callable[[int, int, int], None]
 class CollectSettings:
     """Where and how demonstrations are driven: `routes_per_town` in every combination of `town_seeds`, `kinds` and
     `weathers`, with `egos` at a time on routes of `route_length` [m] for at most `limit_s` [s]; one frame in `every` is
-    kept. `perception`: "degraded" (truth with a small model's errors) or "model" (the release's, on rendered images).
+    kept. `streets` more drives, of at most `street_limit_s` [s], are in the light world with its dense, hostile traffic,
+    perceived by degraded truth. `perception`: "degraded" (truth with a small model's errors) or "model" (the release's, on rendered images).
     Town seeds from 1000 on are kept for evaluation and refused with ValueError.
     """
 
@@ -40,6 +43,8 @@ class CollectSettings:
     pedestrians: int = 30
     limit_s: float = 200.0
     every: int = 4
+    streets: int = 100
+    street_limit_s: float = 25.0
     perception: str = "degraded"
 
     def __post_init__(self) -> None:
@@ -75,21 +80,33 @@ def collect(
 ) -> int:
     """Drive what is not in `folder` yet; the number of demonstrations that were added.
 
-    `policy` drives part of the way (see `Demonstrator`). `progress(drives done, drives in all, demonstrations)`.
+    `policy` drives part of the way (see `Demonstrator`). `progress(drive, drives in all, demonstrations in it)`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    added, total = 0, len(settings.worlds) * settings.routes_per_town
+
+    def keep(index: int, rows: list[dict[str, np.ndarray]]) -> int:
+        save_shard(_shard(folder, index), rows)
+        if progress is not None:
+            progress(index + 1, total, len(rows))
+        return len(rows)
+
+    def degraded(rng: np.random.Generator) -> Perception:
+        return TruthPerception(DegradedPerception(feature_width, rng))
+
+    added, routes = 0, len(settings.worlds) * settings.routes_per_town
+    total = routes + settings.streets
     for number, config in enumerate(settings.worlds):
         indices = range(number * settings.routes_per_town, (number + 1) * settings.routes_per_town)
         missing = [index for index in indices if not _shard(folder, index).exists()]
         if missing:
             with World(config) as world:
                 for index in missing:
-                    rows = _drive(world, index, settings, make_perception, feature_width, policy)
-                    save_shard(_shard(folder, index), rows)
-                    added += len(rows)
-                    if progress is not None:
-                        progress(index + 1, total, added)
+                    rows = _drive(world, index, settings, settings.limit_s, make_perception, feature_width, policy)
+                    added += keep(index, rows)
+    for index in range(routes, total):
+        if not _shard(folder, index).exists():
+            rows = _drive(BoxWorld(), index, settings, settings.street_limit_s, degraded, feature_width, policy)
+            added += keep(index, rows)
     return added
 
 
@@ -98,9 +115,10 @@ def _shard(folder: Path, index: int) -> Path:
 
 
 def _drive(
-    world: World,
+    world: World | BoxWorld,
     seed: int,
     settings: CollectSettings,
+    limit_s: float,
     make_perception: MakePerception,
     feature_width: int,
     policy: ModelRuntime | None,
@@ -113,5 +131,5 @@ def _drive(
         demonstrators.append(Demonstrator(observation, perception, feature_width, rng, policy, settings.every))
         return demonstrators[-1]
 
-    deque(drive(world, seed, make, settings.limit_s), maxlen=0)
+    deque(drive(world, seed, make, limit_s), maxlen=0)
     return [row for demonstrator in demonstrators for row in demonstrator.rows]

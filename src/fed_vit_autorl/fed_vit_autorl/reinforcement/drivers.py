@@ -23,6 +23,7 @@ from fed_vit_autorl.reinforcement.route import Pose, Route
 from fed_vit_autorl.reinforcement.vehicle import pedals
 from fed_vit_autorl.safety import types as shield_types
 from fed_vit_autorl.safety.shield import SafetyShield
+from fed_vit_autorl.simulation.events import Collision
 from fed_vit_autorl.simulation.observation import Observation
 from fed_vit_autorl.simulation.vehicle import Control, VehicleParameters
 
@@ -102,10 +103,12 @@ class ShieldedDriver:
     def __init__(self, observation: Observation, driver: Driver):
         self._driver, self._route = driver, route_of(observation)
         self._shield = SafetyShield(observation.base_from_lidar)
+        self._collided = False
 
     def act(self, observation: Observation) -> Action:
         """See `Driver`; `intervention` is the shield's gravest reason."""
         action, now = self._driver.act(observation), observation.stamp
+        self._collided |= any(isinstance(event, Collision) for event in observation.events)
         ego, light, wanted = observation.ego, light_of(observation), action.control
         lights = () if light is None else (shield_types.Light(shield_types.LightState(light.state), light.distance),)
         orientation = (0.0, 0.0, float(np.sin(ego.yaw / 2)), float(np.cos(ego.yaw / 2)))
@@ -116,7 +119,7 @@ class ShieldedDriver:
             lights=shield_types.Lights(now, lights),
             route=self._route,
             scene=None if action.scene is None else shield_types.SceneHint(now, action.scene.positions),
-            collision=observation.truth.collided,
+            collision=self._collided,
         )
         output = self._shield.step(inputs, now)
         control = Control(output.control.steering_angle, output.control.throttle, output.control.brake)

@@ -30,6 +30,8 @@ PATH_SPACING_M = 2.0
 HORIZON_M = 60.0
 TIMES_S = np.arange(0.0, 5.01, 0.5)
 SLACK_S = 1.0
+IN_THE_WAY_M, BESIDE_M = 0.3, 0.8
+WALKING_PACE = 2.5
 
 
 @dataclass(frozen=True)
@@ -123,16 +125,18 @@ class Expert:
         self, speed: float, s: float, user: RoadUser, along: np.ndarray, lateral: np.ndarray
     ) -> tuple[str, float] | None:
         """(cause, acceleration) for a user whose circles lie at `along`, `lateral` (T, C) now and as forecast."""
-        margin = 0.3 if user.class_id == VEHICLE else 0.8
-        reach = 0.5 * (self.footprint.width + user.width) + margin
-        front = s + self.footprint.front
-        now = (np.abs(lateral[0]) < reach) & (along[0] > s)
+        width, front = 0.5 * (self.footprint.width + user.width), s + self.footprint.front
+        now = (np.abs(lateral[0]) < width + IN_THE_WAY_M) & (along[0] > s)
         if now.any():
             place = float(along[0][now].min())
             toward = float(user.speed * np.cos(user.yaw - float(self.route.heading(place))))
             cause = "lead" if user.class_id == VEHICLE else "person"
             return cause, follow(speed, place - front - 0.5 * user.width, toward, self.style)
-        inside = (np.abs(lateral) < reach) & (along > front) & (along < s + HORIZON_M - 1.0)
+        beside = (np.abs(lateral[0]) < width + BESIDE_M) & (along[0] > front) & (along[0] < front + speed * 2.0 + 5.0)
+        if user.class_id != VEHICLE and beside.any():
+            return "beside", free_road(speed, WALKING_PACE, self.style)
+        margin = IN_THE_WAY_M if user.class_id == VEHICLE else BESIDE_M
+        inside = (np.abs(lateral) < width + margin) & (along > front) & (along < s + HORIZON_M - 1.0)
         if user.speed <= 0.3 or not inside.any():
             return None
         when, where, radius = TIMES_S[inside.any(axis=1)], along[inside], 0.5 * user.width

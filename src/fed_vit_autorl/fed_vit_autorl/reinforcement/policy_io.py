@@ -33,7 +33,7 @@ SECTORS = 16
 EGO_WIDTH = 20
 PATH_POINTS, PATH_SPACING_M = 20, 2.0
 HORIZON_M = 50.0
-CORRIDOR_MARGINS_M = np.array([0.35, 0.8, 0.6])
+CORRIDOR_MARGIN_M = 0.4
 OFF_ROUTE_M = 5.0
 UNHINDERED = 2.0
 OUTPUTS = ("control", "path", "target_speed")
@@ -101,7 +101,7 @@ class Proposal:
 
 @dataclass
 class PolicyIO:
-    """Inputs and outputs of one drive along one route; keeps the progress and the object tracks from frame to frame."""
+    """Inputs and outputs of one drive along one route; keeps `progress`, `lateral` [m] and the object tracks."""
 
     route: Route
     feature_width: int
@@ -110,6 +110,7 @@ class PolicyIO:
     style: DrivingStyle = field(default_factory=DrivingStyle)
     tracker: Tracker = field(default_factory=Tracker)
     progress: float | None = None
+    lateral: float = 0.0
 
     def encode(self, scene: SceneView, ego: EgoState, light: Light | None) -> dict[str, np.ndarray]:
         """The policy's inputs for one frame. Raises `PolicyRefused` (off_route, features_shape, scene_not_finite)."""
@@ -123,7 +124,7 @@ class PolicyIO:
         here = self.route.project(pose, self.progress)
         if abs(here.lateral) > OFF_ROUTE_M:
             raise PolicyRefused(PolicyReason.OFF_ROUTE, f"{abs(here.lateral):.1f} m beside the route")
-        self.progress = here.s
+        self.progress, self.lateral = here.s, here.lateral
         tracks = self.tracker.update(ego, scene.positions, scene.classes, scene.scores)
         objects, lead = self._objects(tracks, pose, here.s)
         waypoints = self.route.local(pose, here.s, PATH_POINTS, PATH_SPACING_M)
@@ -176,7 +177,7 @@ class PolicyIO:
         )
         one_hot = np.eye(len(OBJECT_CLASSES))[classes]
         rows[: len(order)] = np.clip(np.concatenate((np.stack(geometry, -1), one_hot, scores[:, None]), 1), -2.0, 2.0)
-        reach = 0.5 * self.footprint.width + CORRIDOR_MARGINS_M[classes]
+        reach = 0.5 * self.footprint.width + CORRIDOR_MARGIN_M
         inside = (np.abs(lateral) < reach) & (along > s + 0.1) & (gap < HORIZON_M) & (local[:, 0] > 0.0)
         if not inside.any():
             return rows, None

@@ -50,11 +50,10 @@ def write_with_policy(
     """
     files: dict[str, bytes | Path] = {name: release.read_file(base_folder, base, name) for name in base.files}
     golden = {model: release.unpack_golden(files[release.GOLDEN], model) for model in models_of(base) if model != MODEL}
-    graph = export_graph(policy, example_inputs(policy.feature_width), OUTPUTS, f"{MODEL}.safetensors")
-    weights = weights_of(policy)
-    engine = runtime.create(graph, weights)
-    golden[MODEL] = golden_inputs, runtime.golden_outputs(engine, golden_inputs)
-    engine.close()
+    graph, weights = _graph(policy), weights_of(policy)
+    running = runtime.create(graph, weights)
+    golden[MODEL] = golden_inputs, runtime.golden_outputs(running, golden_inputs)
+    running.close()
     files |= {f"{MODEL}.onnx": graph, f"{MODEL}.safetensors": safetensors.numpy.save(weights)}
     files[release.GOLDEN] = release.pack_golden(golden)
     files[release.CARD] = _card(files.get(release.CARD, b""), metrics)
@@ -68,6 +67,15 @@ def write_with_policy(
         metrics={**base.metrics, **{name: float(value) for name, value in metrics.items()}},
         configuration=base.configuration,
     )
+
+
+def engine(policy: VisionPolicy) -> runtime.ModelRuntime:
+    """A policy that is in no release yet, as it will run in one."""
+    return runtime.create(_graph(policy), weights_of(policy))
+
+
+def _graph(policy: VisionPolicy) -> bytes:
+    return export_graph(policy, example_inputs(policy.feature_width), OUTPUTS, f"{MODEL}.safetensors")
 
 
 def _card(card: bytes, metrics: Mapping[str, float]) -> bytes:

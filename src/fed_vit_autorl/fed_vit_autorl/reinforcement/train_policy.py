@@ -1,4 +1,4 @@
-"""``fedvit train policy``: collect with the expert, clone, export into a release; each phase resumes by itself."""
+"""``fedvit train policy``: collect, clone, reinforce, export, validate; each phase resumes by itself."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +21,20 @@ from fed_vit_autorl.reinforcement.collect import CollectSettings, collect
 from fed_vit_autorl.reinforcement.degrade import DegradedPerception
 from fed_vit_autorl.reinforcement.demonstrations import INPUTS, load_shards
 from fed_vit_autorl.reinforcement.drivers import ModelPerception, Perception, TruthPerception
+from fed_vit_autorl.reinforcement.fine_tuning import FineTuningSettings, fine_tune
 from fed_vit_autorl.reinforcement.policy import VisionPolicy
+from fed_vit_autorl.reinforcement.validation import validate_safety
 
-PHASES = ("collect", "clone", "export")
+PHASES = ("collect", "clone", "reinforce", "export", "validate")
 GOLDEN_ROWS = 8
-WEIGHTS, METRICS = "policy.safetensors", "metrics.json"
+CLONE, WEIGHTS, METRICS, SCENARIOS = "clone.safetensors", "policy.safetensors", "metrics.json", "scenarios.jsonl"
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """How many scenarios the released policy has to go through."""
+
+    scenarios: int = 1000
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class PolicyTraining:
 
     collect: CollectSettings = field(default_factory=CollectSettings)
     clone: CloningSettings = field(default_factory=CloningSettings)
+    reinforce: FineTuningSettings = field(default_factory=FineTuningSettings)
+    validate: ValidationSettings = field(default_factory=ValidationSettings)
 
 
 def read_config(path: Path) -> PolicyTraining:
@@ -84,8 +95,8 @@ class Base:
 def run_collect(config: PolicyTraining, base: Base, out: Path) -> dict[str, float]:
     """Drive the demonstrations that are missing."""
 
-    def show(done: int, total: int, added: int) -> None:
-        click.echo(f"collect: drive {done} of {total}, {added} new demonstrations", err=True)
+    def show(drive: int, total: int, added: int) -> None:
+        click.echo(f"collect: drive {drive} of {total}, {added} demonstrations", err=True)
 
     settings = config.collect
     added = collect(
@@ -110,14 +121,29 @@ def run_clone(config: PolicyTraining, base: Base, out: Path) -> dict[str, float]
         click.echo(text, err=True)
 
     errors = clone(policy, data, config.clone, show) | {"demonstrations": len(data["ego"])}
+    safetensors.torch.save_file(policy.state_dict(), out / CLONE)
     safetensors.torch.save_file(policy.state_dict(), out / WEIGHTS)
     (out / METRICS).write_bytes(msgspec.json.encode(errors))
     return errors
 
 
+def run_reinforce(config: PolicyTraining, base: Base, out: Path) -> dict[str, float]:
+    """Improve the clone by PPO; without an improvement it stays as it is."""
+    policy = _load(base, out / CLONE)
+
+    def show(iteration: int, figures: dict[str, float]) -> None:
+        text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        click.echo(f"reinforce: iteration {iteration} of {config.reinforce.iterations}, {text}", err=True)
+
+    figures = fine_tune(policy, config.reinforce, out / WEIGHTS, show)
+    metrics = msgspec.json.decode((out / METRICS).read_bytes()) | figures
+    (out / METRICS).write_bytes(msgspec.json.encode(metrics))
+    return figures
+
+
 def run_export(config: PolicyTraining, base: Base, out: Path, key: Path) -> dict[str, float]:
     """Sign the release with the policy in it at `out`/release."""
-    policy = policy_release.build({"feature_width": base.feature_width}, safetensors.numpy.load_file(out / WEIGHTS))
+    policy = _load(base, out / WEIGHTS)
     data = load_shards(out / "demonstrations")
     rows = np.linspace(0, len(data["ego"]) - 1, GOLDEN_ROWS).astype(int)
     golden = {name: data[name][rows] for name in INPUTS}
@@ -126,6 +152,23 @@ def run_export(config: PolicyTraining, base: Base, out: Path, key: Path) -> dict
     folder = out / "release"
     manifest = policy_release.write_with_policy(base.folder, base.manifest, folder, policy, golden, signing, metrics)
     return {"version": manifest.version, "digest": manifest.digest, "release": str(folder)}
+
+
+def run_validate(config: PolicyTraining, base: Base, out: Path) -> dict[str, float]:
+    """Drive the scenarios with the policy and the shield."""
+    policy = _load(base, out / WEIGHTS)
+    engine = policy_release.engine(policy)
+    every = max(config.validate.scenarios // 20, 1)
+
+    def show(done: int, total: int) -> None:
+        if done % every == 0:
+            click.echo(f"validate: scenario {done} of {total}", err=True)
+
+    return {"safety": validate_safety(engine, config.validate.scenarios, out / SCENARIOS, show)}
+
+
+def _load(base: Base, weights: Path) -> VisionPolicy:
+    return policy_release.build({"feature_width": base.feature_width}, safetensors.numpy.load_file(weights))
 
 
 @click.command()
@@ -141,7 +184,7 @@ def run_export(config: PolicyTraining, base: Base, out: Path, key: Path) -> dict
 def policy(
     config: Path, base_folder: Path, trusted_keys: Path, key: Path, out: Path, phase: str, as_json: bool
 ) -> None:
-    """Clone the expert into a driving policy and sign a release that holds it.
+    """Train a driving policy and sign a release that holds it: collect, clone, reinforce, export, validate.
 
     Needs a base release with a perception model. Demonstrations that are in OUT already are not driven again; delete
     OUT to start afresh. A base with a policy drives part of them itself, so that a second round corrects the first.
@@ -151,7 +194,9 @@ def policy(
     steps = {
         "collect": lambda: run_collect(settings, base, out),
         "clone": lambda: run_clone(settings, base, out),
+        "reinforce": lambda: run_reinforce(settings, base, out),
         "export": lambda: run_export(settings, base, out, key),
+        "validate": lambda: run_validate(settings, base, out),
     }
     result: dict[str, float] = {}
     for name in PHASES if phase == "all" else (phase,):
