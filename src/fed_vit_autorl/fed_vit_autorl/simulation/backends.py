@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from ..refusal import Refused
+from .carla_world import CarlaWorld
 from .config import EgoConfig, WorldConfig
 from .observation import Observation
 from .scenarios import Scenario
@@ -95,6 +96,7 @@ def embedded(vehicles: list[str], town: str, weather: str, traffic_density: floa
 
 BACKENDS: dict[str, Callable[[list[str], str, str, float, tuple[str, ...]], Backend]] = {
     "embedded": embedded,
+    "carla": CarlaWorld,
 }
 
 

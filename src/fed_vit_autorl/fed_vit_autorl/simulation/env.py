@@ -32,7 +32,8 @@ class CARLAFederatedEnv:
 
     `town` and `weather` are CARLA's names. `traffic_density` in [0, 1] is the share of places taken, one per 25 m of
     lane. `backend` names one of `backends.BACKENDS`: "embedded" needs no server and takes a generated town in the place
-    of CARLA's. `reward` names one of `REWARDS`; `sensors` which of "image" and "lidar" are observed.
+    of CARLA's, "carla" a running one. `reward` names one of `REWARDS`; `sensors` which of "image" and "lidar" are
+    observed.
 
     Actions are (2,): steering in [-1, 1] of full lock, + left, and acceleration in [-1, 1], of 3 m/s² or 6 m/s² down.
     Observations are described by `observation_space`: `state` (6,) speed, yaw rate, acceleration, steering, distance
