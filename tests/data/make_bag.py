@@ -1,6 +1,6 @@
-"""Makes ``tests/data/drive`` from a recording of ``fedvit demo --record``: two seconds, pictures as JPEG, half the scans.
+"""Makes ``tests/data/drive`` from a recording of ``fedvit demo --record``: two seconds, JPEG, half the scans.
 
-    python tests/data/make_bag.py out/demo/vehicle_1/bag START_S
+python tests/data/make_bag.py out/demo/vehicle_1/bag START_S
 """
 
 import sys

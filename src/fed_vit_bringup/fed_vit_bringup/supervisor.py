@@ -84,6 +84,7 @@ class Supervisor:
         self._nodes = {spec.full_name: _Supervised(spec) for spec in graph.nodes}
         self._client = LifecycleClient([spec.full_name for spec in graph.nodes if spec.lifecycle], domain_id)
         self._was_up = False
+        self._looked = time.monotonic()
 
     def __enter__(self) -> "Supervisor":
         return self
@@ -110,7 +111,10 @@ class Supervisor:
         """Collects answers, notices deaths and silence, takes the steps that are due; wants a call each second."""
         self._client.spin(POLL_S)
         now = time.monotonic()
+        # While the owner did not look, no node can be blamed for silence.
+        unseen, self._looked = now - self._looked, now
         for node in self._nodes.values():
+            node.deadline += unseen if unseen > HEARTBEAT_PERIOD_S else 0.0
             self._watch(node, now)
         for spec, step in due(self.graph, self._states()):
             node = self._nodes[spec.full_name]

@@ -60,6 +60,17 @@ def test_nodes_come_up_a_killed_and_a_frozen_one_return_and_none_is_left(workspa
     assert not any(map(alive, [*before.values(), *after.values(), child]))
 
 
+def test_an_owner_that_does_not_look_for_a_while_loses_no_node(workspace, monkeypatch):
+    monkeypatch.setattr("fed_vit_bringup.supervisor.HEARTBEAT_TIMEOUT_S", 1.5)
+    with supervise(Graph((spec("first", respawn=True),)), workspace) as supervisor:
+        supervisor.start()
+        pid = supervisor.status()["/test/first"].pid
+        time.sleep(3.0)
+        for _ in range(20):
+            supervisor.poll()
+        assert supervisor.status()["/test/first"].pid == pid
+
+
 def test_a_node_that_refuses_its_configuration_is_an_error_with_its_log(workspace):
     with (
         supervise(Graph((spec("shy", parameters={"refuse": True}),)), workspace) as supervisor,
