@@ -45,8 +45,11 @@ def test_central_privacy_wraps_the_strategy_and_costs_its_budget_over_all_rounds
         {"federation": {"weighting": "loudness"}},
         {"communication": {"stages": ["top_k", "clip"]}},
         {"federation": {"aggregation": "median", "min_vehicles": 6}, "communication": {"stages": [MASK]}},
+        {"federation": {"min_vehicles": 6}, "communication": {"stages": [MASK]}},
+        {"federation": {"aggregation": {"scaffold": {"num_vehicles": 9}}}},
+        {"federation": {"aggregation": "submodels"}},
     ],
-    ids=range(6),
+    ids=range(9),
 )
 def test_a_fleets_file_that_cannot_work_is_refused_when_it_is_loaded(content, tmp_path):
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(content))

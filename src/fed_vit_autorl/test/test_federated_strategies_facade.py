@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from fed_vit_autorl.data.sample import CameraModel, Labels, Sample
 from fed_vit_autorl.federated.facade import FederatedVehicleRL
+from fed_vit_autorl.federated.perception_figures import perception_figures
 from fed_vit_autorl.federated.refusal import AggregationRefused, ConfigurationRefused
+from fed_vit_autorl.models.perception import ViTPerception
 from fed_vit_autorl.privacy.refusal import PrivacyRefused
 from fed_vit_autorl.privacy.secagg import SecAggRefused
 
@@ -89,6 +92,20 @@ def test_evaluation_reports_figures_and_latency():
     assert figures["latency"] >= 0
     with pytest.raises(ValueError, match="evaluate"):
         FederatedVehicleRL(start(), 2).evaluate_global_model()
+
+
+def test_a_perception_model_is_measured_on_labelled_samples():
+    image = np.full((32, 64, 3), 128, np.uint8)
+    labels = Labels.unknown(32, 64, boxes=np.array([[4, 4, 20, 20]], np.float32), classes=np.zeros(1, np.int64))
+    sample = Sample(image, CameraModel.nominal(64, 32), labels=labels, source="v", domain="noon")
+    model = ViTPerception((32, 64), 16, num_classes=0, embed_dim=24, depth=1, num_heads=2, head_width=16).train()
+    figures = FederatedVehicleRL(model, 2, evaluate=perception_figures([sample] * 2)).evaluate_global_model()
+    assert figures.keys() == {"mAP", "mAP50", "latency"}
+    assert 0 <= figures["mAP"] <= figures["mAP50"] <= 1
+    assert figures["latency"] > 0
+    assert model.training
+    with pytest.raises(TypeError):
+        FederatedVehicleRL(start(), 2, evaluate=perception_figures([sample])).evaluate_global_model()
 
 
 def test_what_cannot_work_is_refused():

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import msgspec
 import yaml
 
-from fed_vit_autorl.federated.combinations import FleetPlan, check_combination
+from fed_vit_autorl.federated.combinations import FleetPlan, check_combination, check_over_mqtt
 from fed_vit_autorl.federated.pipeline import check_order
 from fed_vit_autorl.federated.refusal import ConfigurationReason, ConfigurationRefused
 from fed_vit_autorl.federated.registry import split_spec
@@ -164,7 +164,9 @@ class FleetConfig(Section):
             )
         stages = [STAGES.build(stage) for stage in self.stages]
         check_order(stages)
-        check_combination(FleetPlan(stages, STRATEGIES.build(self.strategy), min_vehicles=self.federation.min_vehicles))
+        plan = FleetPlan(stages, STRATEGIES.build(self.strategy), min_vehicles=self.federation.min_vehicles)
+        check_combination(plan)
+        check_over_mqtt(plan)
         weighting(self.federation.weighting)
 
 
