@@ -52,12 +52,12 @@ def training(place, folder, evaluate=lambda weights: {}) -> FleetTraining:
     config = fleet_config.load(place / "fleet.yaml")
     parts = {"0001TP": range(5), "0006R0": range(5, 10)}
     data = f"camvid:{place / 'data'}"
-    return FleetTraining(config, data, parts, model.architecture, weights_of(model), folder, evaluate)
+    return FleetTraining(config, data, parts, 2, model.architecture, weights_of(model), folder, evaluate)
 
 
 def run(fleet: FleetTraining, report=lambda done: None):
     with ThreadPoolExecutor(1) as workers:
-        return fleet.run(2, workers, report)
+        return fleet.run(workers, report)
 
 
 def test_rounds_train_the_model_and_updates_are_small(place, tmp_path):

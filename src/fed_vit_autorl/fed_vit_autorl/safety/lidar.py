@@ -12,6 +12,7 @@ SECTORS = 24
 MAX_POINTS = 1 << 18
 MAX_CLUSTERS = 128
 CELL_M = 0.4
+SMEAR_M = 0.6
 GRID_BACK_M, GRID_AHEAD_M, GRID_SIDE_M = 15.0, 70.0, 25.0
 THIN_M = 0.15
 FIT_POINTS = 60
@@ -83,18 +84,31 @@ def ground_height(points: NDArray[np.float32], distance: NDArray[np.float32]) ->
 
 
 def cluster(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], int]:
-    """Cluster (N,) of each point, from 1, by connected cells of 0.4 m (0: outside the grid), and their number."""
-    column = ((points[:, 0] + GRID_BACK_M) / CELL_M).astype(np.int64)
-    row = ((points[:, 1] + GRID_SIDE_M) / CELL_M).astype(np.int64)
-    inside = (points[:, 0] > -GRID_BACK_M) & (column < _COLUMNS) & (points[:, 1] > -GRID_SIDE_M) & (row < _ROWS)
-    column, row = np.where(inside, column, 0), np.where(inside, row, 0)
+    """Cluster (N,) of each point, from 1, by connected cells of 0.4 m (0: outside the grid), and their number.
+
+    Points are smeared along their ray: a surface seen at a slant is hit far apart, in that direction only.
+    """
+    column, row, inside = _cells(points[:, :2])
+    planar = points[inside, :2]
+    smear = planar * (SMEAR_M / np.maximum(np.hypot(planar[:, 0], planar[:, 1]), SMEAR_M))[:, None]
     grid = np.zeros((_COLUMNS, _ROWS), bool)
     grid[column[inside], row[inside]] = True
+    for share in (-1.0, -0.5, 0.5, 1.0):  # steps shorter than a cell leave no gap, so every cluster holds a point
+        smeared, across, within = _cells(planar + np.float32(share) * smear)
+        grid[smeared[within], across[within]] = True
     names, count = ndimage.label(grid, structure=_CONNECTED)
     labels = np.where(inside, names[column, row], 0).astype(np.int64)
     if count > MAX_CLUSTERS:
         labels, count = _nearest(points, labels, count)
     return labels, count
+
+
+def _cells(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Column and row (N,) of planar points' cells, 0 where they are not `inside` the grid."""
+    column = np.floor((points[:, 0] + GRID_BACK_M) / CELL_M).astype(np.int64)
+    row = np.floor((points[:, 1] + GRID_SIDE_M) / CELL_M).astype(np.int64)
+    inside = (column >= 0) & (column < _COLUMNS) & (row >= 0) & (row < _ROWS)
+    return np.where(inside, column, 0), np.where(inside, row, 0), inside
 
 
 def _nearest(points: NDArray[np.float32], labels: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], int]:

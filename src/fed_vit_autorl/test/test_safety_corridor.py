@@ -1,0 +1,142 @@
+"""The swept corridor: shapes, and which points it meets, passes or leaves alone."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fed_vit_autorl.reinforcement.route import Pose, Route
+from fed_vit_autorl.safety.assumptions import Assumptions
+from fed_vit_autorl.safety.corridor import Corridor, arc, contacts, join, plan, slew
+
+A = Assumptions()
+ORIGIN = Pose(0.0, 0.0, 0.0)
+STRAIGHT = Route(np.stack((np.arange(-20.0, 200.0, 2.0), np.zeros(110)), axis=-1))
+
+
+def test_an_arc_lies_on_its_circle():
+    c = arc(Pose(1.0, 2.0, 0.3), 0.1, 12.0)
+    centre = np.array([1.0 - 10 * math.sin(0.3), 2.0 + 10 * math.cos(0.3)])
+    assert np.hypot(c.x - centre[0], c.y - centre[1]) == pytest.approx(10.0)
+    assert (c.way[0], c.way[-1]) == (0.0, 12.0)
+    assert c.heading[-1] == pytest.approx(0.3 + 1.2)
+    assert np.diff(c.way).max() <= 1.0
+    assert (c.end.x, c.end.y, c.end.yaw) == (c.x[-1], c.y[-1], c.heading[-1])
+
+
+def test_a_straight_arc_is_straight():
+    c = arc(ORIGIN, 0.0, 5.0)
+    assert c.x == pytest.approx(c.way)
+    assert c.y == pytest.approx(0.0)
+
+
+def test_turning_the_wheels_takes_its_time():
+    # 0.2 rad at 0.5 rad/s take 0.4 s: 4 m at 10 m/s; the heading is the mean curvature times the way.
+    c = slew(ORIGIN, 10.0, 0.0, 0.2, A)
+    assert c.way[-1] == pytest.approx(4.0)
+    assert c.heading[-1] == pytest.approx(0.5 * math.tan(0.2) / 2.7 * 4.0)
+    assert c.y[-1] == pytest.approx(math.tan(0.2) / 2.7 * 4.0**2 / 6.0, rel=0.15)
+    assert slew(ORIGIN, 10.0, 0.2, 0.2, A).way[-1] == pytest.approx(0.1)
+
+
+def test_joined_corridors_count_their_way_on():
+    c = join(arc(ORIGIN, 0.0, 2.0), Corridor(np.array([5.0]), np.array([1.0]), np.array([0.2]), np.array([3.0])))
+    assert c.way[-1] == 5.0
+    assert (c.x[-1], c.y[-1], c.heading[-1]) == (5.0, 1.0, 0.2)
+
+
+def test_without_a_reference_the_arc_is_all_there_is():
+    c = plan(ORIGIN, 8.0, 0.1, 0.0, 20.0, None, None, A)
+    assert c.heading[-1] == pytest.approx(math.tan(0.1) / 2.7 * 20.0)
+
+
+@pytest.mark.parametrize("pose", [Pose(0.0, 4.1, 0.0), Pose(0.0, 0.0, 1.1)])
+def test_far_from_the_reference_the_arc_is_all_there_is(pose):
+    c = plan(pose, 1.0, 0.0, 0.0, 20.0, STRAIGHT, None, A)
+    assert c.heading == pytest.approx(pose.yaw)
+
+
+@settings(max_examples=50)
+@given(st.floats(-2.0, 2.0), st.floats(-0.3, 0.3), st.floats(1.0, 12.0))
+def test_the_way_back_starts_where_the_ego_is_and_ends_on_the_reference(offset, heading, speed):
+    pose = Pose(10.0, offset, heading)
+    c = plan(pose, speed, 0.0, 0.0, 80.0, STRAIGHT, None, A)
+    assert (c.x[0], c.y[0], c.heading[0]) == (10.0, offset, heading)
+    assert abs(c.y[-1]) < 0.1
+    assert abs(c.heading[-1]) < 0.05
+    assert c.way[-1] >= 80.0 - 1.0
+    step = np.hypot(np.diff(c.x), np.diff(c.y))
+    assert (step <= np.diff(c.way) * 1.35 + 0.02).all()
+    # No jumps of the direction where the parts meet.
+    direction = np.arctan2(np.diff(c.y), np.diff(c.x))[step > 1e-6]
+    assert np.abs(np.diff(direction)).max() < 0.35
+
+
+def test_first_the_steering_that_is_applied_counts():
+    left, right = (plan(ORIGIN, 10.0, s, 0.0, 30.0, STRAIGHT, None, A) for s in (0.1, -0.1))
+    after = np.searchsorted(left.way, 10.0 * A.response_time)
+    expected = (1 - math.cos(math.tan(0.1) / 2.7 * 3.0)) / (math.tan(0.1) / 2.7)
+    assert left.y[after] == pytest.approx(expected, abs=0.02)
+    assert right.y[after] == pytest.approx(-expected, abs=0.02)
+    assert left.y.max() > left.y[after]  # it still drifts while the wheels turn back
+
+
+def meet(*points, length=40.0):
+    return contacts(arc(ORIGIN, 0.0, length), np.array(points, float), A)
+
+
+def test_a_point_ahead_is_met_when_the_front_has_come_to_it():
+    assert meet((20.0, 0.0)).way[0] == pytest.approx(20.0 - 3.7)
+    assert meet((20.3, 0.5)).way[0] == pytest.approx(20.3 - 3.7)
+    assert meet((3.71, 0.0)).way[0] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("y", "met"), [(1.17, True), (1.18, False), (-1.17, True), (-1.18, False)])
+def test_the_body_is_widened_by_the_clearance(y, met):
+    # 1.85 / 2 + 0.25 = 1.175 m
+    c = meet((20.0, y))
+    assert np.isfinite(c.way[0]) == met
+    assert c.gap[0] == pytest.approx(abs(y) - 0.925)
+    assert c.way_abreast[0] == pytest.approx(16.3)
+    assert c.side[0] == math.copysign(1.0, y)
+    assert c.heading[0] == 0.0
+
+
+@pytest.mark.parametrize(("y", "met"), [(1.1, False), (0.97, True)])
+def test_what_stands_alongside_already_only_counts_if_the_body_sweeps_it(y, met):
+    assert np.isfinite(meet((2.0, y)).way[0]) == met
+
+
+def test_what_is_behind_or_beyond_is_never_met():
+    c = meet((-5.0, 0.0), (80.0, 0.0))
+    assert np.isinf(c.way).all()
+    assert np.isinf(c.gap).all()
+
+
+def test_turning_sweeps_the_inner_side():
+    turn = arc(ORIGIN, 1.0 / 6.0, 9.0)
+    inner = contacts(turn, np.array([[3.0, 1.3]]), A)
+    assert np.isinf(meet((3.0, 1.3)).way[0])
+    assert np.isfinite(inner.way[0])
+
+
+@settings(max_examples=50)
+@given(st.floats(-0.12, 0.12), st.floats(4.5, 25.0), st.floats(-4.0, 4.0))
+def test_contacts_agree_with_driving_the_corridor_in_small_steps(curvature, x, y):
+    found = contacts(arc(ORIGIN, curvature, 25.0), np.array([[x, y]]), A)
+    way = np.arange(0.0, 25.0, 0.02)
+    turn = 0.5 * curvature * way
+    px, py = way * np.sinc(turn / np.pi) * np.cos(turn), way * np.sinc(turn / np.pi) * np.sin(turn)
+    along = (x - px) * np.cos(2 * turn) + (y - py) * np.sin(2 * turn)
+    across = (y - py) * np.cos(2 * turn) - (x - px) * np.sin(2 * turn)
+    inside = (along >= -A.rear) & (along <= A.front)
+    margin = np.abs(np.abs(across) - A.half_width - A.lateral_clearance)[inside]
+    if len(margin) and margin.min() < 0.06:
+        return  # on the edge the spacing of the poses decides
+    hit = inside & (np.abs(across) < A.half_width + A.lateral_clearance)
+    if hit.any():
+        assert found.way[0] == pytest.approx(way[hit.argmax()], abs=0.45)
+    else:
+        assert np.isinf(found.way[0])

@@ -1,0 +1,253 @@
+"""Obstacles from raw scans of a world of boxes: ground, kerbs, bridges, clusters, velocities, blind sectors."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fed_vit_autorl.safety.assumptions import Assumptions
+from fed_vit_autorl.safety.lidar import (
+    MAX_CLUSTERS,
+    SECTORS,
+    boxes,
+    cluster,
+    extract,
+    ground_height,
+    sector_returns,
+    thin,
+)
+from fed_vit_autorl.safety.tracker import FORGET_S, MAX_TRACKS, Tracker
+from fed_vit_autorl.simulation.lidar import LidarSpec
+from fed_vit_autorl.simulation.raybox import BoxLidar
+
+A = Assumptions()
+SPEC = LidarSpec(noise=0.01)
+LIDAR = BoxLidar(SPEC)
+
+
+def scan(*solids):
+    """A scan from the origin; solids are (x, y, yaw, length, width, height)."""
+    return LIDAR.scan((0.0, 0.0, 0.0), np.array(solids, float).reshape(-1, 6), np.random.default_rng(0))
+
+
+def found(points):
+    return extract(points, SPEC.base_from_lidar, A)
+
+
+def test_level_ground_is_no_obstacle():
+    assert len(found(scan()).points) == 0
+
+
+def test_a_car_ahead_is_one_cluster_where_it_stands():
+    seen = found(scan((22.0, 1.0, 0.0, 4.5, 1.8, 1.5)))
+    assert seen.clusters == 1
+    assert (seen.labels == 1).all()
+    assert seen.points[:, 0].min() == pytest.approx(22.0 - 2.25, abs=0.1)
+    assert 0.1 < seen.points[:, 1].min() < seen.points[:, 1].max() < 1.9
+    assert (seen.points[:, 2] > A.kerb_height).all()
+
+
+def test_two_cars_are_two_clusters():
+    assert found(scan((15.0, -4.0, 0.0, 4.5, 1.8, 1.5), (18.0, 4.0, 0.0, 4.5, 1.8, 1.5))).clusters == 2
+
+
+@pytest.mark.parametrize(("height", "stands"), [(0.15, False), (0.6, True)])
+def test_a_kerb_is_ground_and_a_box_is_not(height, stands):
+    assert (len(found(scan((8.0, 0.0, 0.0, 0.5, 6.0, height))).points) > 0) is stands
+
+
+def test_what_hangs_above_the_road_is_passed_under():
+    points = np.array([[10.0, y, 0.7, 1.0] for y in np.arange(-2, 2, 0.2)], np.float32)  # 2.6 m above the ground
+    assert len(found(np.concatenate((scan(), points))).points) == 0
+    points[:, 2] = 0.3
+    assert len(found(np.concatenate((scan(), points))).points) == 20
+
+
+def test_returns_from_the_own_body_and_from_far_away_are_left_out():
+    own = np.array([[1.0, y, -0.5, 1.0] for y in (-0.9, 0.0, 0.9)], np.float32)
+    far = np.array([[90.0, y, -0.5, 1.0] for y in (-0.9, 0.0, 0.9)], np.float32)
+    assert len(found(np.concatenate((scan(), own, far))).points) == 0
+
+
+def test_lost_rays_are_left_out():
+    points = scan((22.0, 1.0, 0.0, 4.5, 1.8, 1.5))
+    lost = np.full((50, 4), np.nan, np.float32)
+    assert np.array_equal(found(np.concatenate((points, lost))).points, found(points).points)
+
+
+@pytest.mark.parametrize(("pitch", "offset"), [(0.04, 0.0), (-0.04, 0.1), (0.0, -0.15)])
+def test_the_ground_is_found_though_the_vehicle_pitches(pitch, offset):
+    x, y = np.meshgrid(np.arange(-20.0, 40.0, 1.0), np.arange(-15.0, 15.0, 1.0))
+    points = np.stack((x, y, pitch * x + offset), axis=-1).reshape(-1, 3).astype(np.float32)
+    distance = np.hypot(points[:, 0], points[:, 1])
+    assert np.abs(ground_height(points, distance) - points[:, 2]).max() < 0.03
+
+
+def test_a_slope_steeper_than_any_road_is_not_ground():
+    x, y = np.meshgrid(np.arange(4.0, 20.0, 0.5), np.arange(-5.0, 5.0, 0.5))
+    points = np.stack((x, y, 0.5 * (x - 4.0)), axis=-1).reshape(-1, 3).astype(np.float32)
+    height = ground_height(points, np.hypot(points[:, 0], points[:, 1]))
+    assert np.abs(height).max() <= 0.1 * 20.0 + 0.1 * 5.0 + 0.25
+    assert (points[:, 2] - height)[points[:, 0] > 12].min() > 1.0
+
+
+def test_without_ground_points_the_ground_is_level():
+    points = np.array([[5.0, 0.0, 1.0]] * 10, np.float32)
+    assert (ground_height(points, np.full(10, 5.0, np.float32)) == 0.0).all()
+
+
+def test_points_outside_the_grid_belong_to_no_cluster():
+    points = np.array([[5, 0, 1], [-16, 0, 1], [75, 0, 1], [5, -26, 1], [5, 26, 1]], np.float32)
+    labels, count = cluster(points)
+    assert count == 1
+    assert labels.tolist() == [1, 0, 0, 0, 0]
+
+
+def test_every_cluster_holds_a_point():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        points = rng.uniform((-16.0, -27.0, 0.5), (75.0, 27.0, 1.0), (30, 3)).astype(np.float32)
+        labels, count = cluster(points)
+        assert set(range(1, count + 1)) == set(labels[labels > 0].tolist())
+
+
+def test_neighbours_cling_together_and_a_gap_parts():
+    assert cluster(np.array([[5.0, 0, 1], [5.4, 0.4, 1]], np.float32))[1] == 1
+    assert cluster(np.array([[5.0, 0, 1], [5.0, 1.3, 1]], np.float32))[1] == 2
+    # Along the ray more is bridged: a side seen at a slant is one thing.
+    assert cluster(np.array([[5.0, 0, 1], [6.3, 0.0, 1]], np.float32))[1] == 1
+    assert cluster(np.array([[5.0, 0, 1], [8.0, 0.0, 1]], np.float32))[1] == 2
+
+
+def test_the_number_of_clusters_is_bounded_and_the_nearest_stay():
+    x, y = np.meshgrid(np.arange(2.0, 62.0, 2.0), np.arange(-20.0, 20.0, 2.0))
+    points = np.stack((x.ravel(), y.ravel(), np.ones(x.size)), axis=-1).astype(np.float32)
+    labels, count = cluster(points)
+    assert count == labels.max() == MAX_CLUSTERS
+    distance = np.hypot(points[:, 0], points[:, 1])
+    assert distance[labels > 0].max() <= distance[labels == 0].min()
+    assert len(np.unique(labels)) == MAX_CLUSTERS + 1
+
+
+def test_sectors_count_counter_clockwise_from_straight_back():
+    angles = np.radians([-179.0, 1.0, 91.0, -1.0])
+    points = np.stack((np.cos(angles), np.sin(angles), np.zeros(4)), axis=-1).astype(np.float32)
+    expected = np.zeros(SECTORS, int)
+    expected[[0, 12, 18, 11]] = 1
+    assert sector_returns(points).tolist() == expected.tolist()
+
+
+def test_boxes_bound_their_clusters():
+    points = np.array([[0.0, 0.0], [2.0, 1.0], [5.0, 5.0], [9.0, 9.0]])
+    assert boxes(points, np.array([1, 1, 2, 0]), 2).tolist() == [[0, 0, 2, 1], [5, 5, 5, 5]]
+
+
+def test_thinning_keeps_one_point_per_cell():
+    points = np.array([[0.01, 0.01], [0.05, 0.05], [0.2, 0.01], [-0.01, 0.01]])
+    assert thin(points).tolist() == [0, 2, 3]
+
+
+# Velocities
+
+DT = 0.05
+
+
+def box(x, y, length=4.5, width=1.8):
+    return [x - length / 2, y - width / 2, x + length / 2, y + width / 2]
+
+
+def follow(tracker, *paths, frames=8):
+    for k in range(frames):
+        motion = tracker.update(np.array([path(k * DT) for path in paths]), k * DT)
+    return motion
+
+
+def test_a_steady_velocity_is_found_in_both_windows():
+    motion = follow(Tracker(), lambda t: box(10 + 8 * t, 2 - 3 * t), lambda t: box(30 - 12 * t, -4))
+    assert motion.velocity == pytest.approx(np.array([[8.0, -3.0], [-12.0, 0.0]]), abs=1e-6)
+    assert motion.recent == pytest.approx(motion.velocity, abs=1e-6)
+    assert motion.seen.tolist() == [8, 8]
+
+
+def test_a_braking_vehicle_shows_first_in_the_short_window():
+    motion = follow(Tracker(), lambda t: box(10 + 10 * t - 4 * t**2, 0))  # 10 - 8 t
+    true = 10 - 8 * 7 * DT
+    assert abs(motion.recent[0, 0] - true) < abs(motion.velocity[0, 0] - true)
+    assert motion.recent[0, 0] == pytest.approx(true + 8 * 1.5 * DT, abs=1e-6)
+
+
+def test_a_part_that_comes_into_view_is_no_motion():
+    motion = follow(Tracker(), lambda t: [10, 0, 12 + 6 * t, 2])
+    assert motion.velocity[0].tolist() == [0.0, 0.0]
+
+
+def test_what_was_seen_less_than_three_times_has_no_velocity():
+    tracker = Tracker()
+    for k in range(2):
+        motion = tracker.update(np.array([box(10 + k, 0)]), k * DT)
+    assert np.isnan(motion.velocity).all()
+    assert motion.seen.tolist() == [2]
+    assert not np.isnan(tracker.update(np.array([box(12, 0)]), 2 * DT).velocity).any()
+
+
+def test_a_box_that_is_hidden_for_a_moment_keeps_its_history():
+    tracker = Tracker()
+    follow(tracker, lambda t: box(10 + 8 * t, 0))
+    tracker.update(np.zeros((0, 4)), 8 * DT)
+    motion = tracker.update(np.array([box(10 + 8 * 9 * DT, 0)]), 9 * DT)
+    assert motion.seen.tolist() == [8]
+    assert motion.velocity[0, 0] == pytest.approx(8.0)
+
+
+def test_a_box_that_is_hidden_for_long_is_forgotten():
+    tracker = Tracker()
+    follow(tracker, lambda t: box(10, 0))
+    late = 7 * DT + FORGET_S + 0.01
+    tracker.update(np.zeros((0, 4)), late)
+    assert tracker.size == 0
+    assert tracker.update(np.array([box(10, 0)]), late + DT).seen.tolist() == [1]
+
+
+def test_boxes_too_far_apart_are_two_things():
+    tracker = Tracker()
+    follow(tracker, lambda t: box(10, 0))
+    assert tracker.update(np.array([box(14, 0)]), 8 * DT).seen.tolist() == [1]
+    assert tracker.update(np.array([box(15, 0)]), 9 * DT).seen.tolist() == [2]
+
+
+def test_spray_has_a_narrow_gate():
+    tracker = Tracker()
+    tracker.update(np.array([box(10, 0, 0.1, 0.1)]), 0.0)
+    assert tracker.update(np.array([box(11, 0, 0.1, 0.1)]), DT).seen.tolist() == [1]
+    tracker.reset()
+    tracker.update(np.array([box(10, 0, 0.1, 0.1)]), 0.0)
+    assert tracker.update(np.array([box(10.2, 0, 0.1, 0.1)]), DT).seen.tolist() == [2]
+
+
+def test_swapped_order_does_not_swap_the_tracks():
+    tracker = Tracker()
+    follow(tracker, lambda t: box(10 + 8 * t, 0), lambda t: box(10, 5))
+    motion = tracker.update(np.array([box(10, 5), box(10 + 8 * 8 * DT, 0)]), 8 * DT)
+    assert motion.velocity[:, 0] == pytest.approx([0.0, 8.0], abs=1e-6)
+
+
+def test_the_number_of_tracks_is_bounded():
+    tracker = Tracker()
+    grid = np.array([box(5.0 * i, 5.0 * j) for i in range(15) for j in range(15)])
+    motion = tracker.update(grid, 0.0)
+    assert tracker.size == len(motion.seen) == MAX_TRACKS
+    tracker.update(grid[:10] + 500.0, DT)
+    assert tracker.size == MAX_TRACKS
+
+
+def test_a_repeated_stamp_gives_no_velocity():
+    tracker = Tracker()
+    for _ in range(4):
+        motion = tracker.update(np.array([box(10, 0)]), 1.0)
+    assert np.isnan(motion.velocity).all()
+
+
+def test_what_is_seen_of_a_turned_box():
+    # The near corner of a car at 45° is the centre minus (length + width) / 2 · sin 45°.
+    seen = found(scan((20.0, 0.0, math.pi / 4, 4.5, 1.8, 1.5)))
+    assert seen.points[:, 0].min() == pytest.approx(20.0 - (4.5 + 1.8) / 2 * math.sqrt(0.5), abs=0.15)

@@ -1,0 +1,314 @@
+"""The rules, one by one, with the arithmetic."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fed_vit_autorl.reinforcement.route import Projection
+from fed_vit_autorl.safety.assumptions import Assumptions
+from fed_vit_autorl.safety.reasons import Reason
+from fed_vit_autorl.safety.rss import safe_acceleration
+from fed_vit_autorl.safety.rules import (
+    ROAD_RULES,
+    TRAFFIC_RULES,
+    Hazards,
+    RuleChecker,
+    Situation,
+    free_way,
+    give_way,
+    lane,
+    lateral_distance,
+    obstacle,
+    occlusion,
+    scene,
+    speed_limit,
+    traffic_light,
+)
+from fed_vit_autorl.safety.types import Action, Light, LightState
+
+A = Assumptions()
+INF = math.inf
+RED, YELLOW, GREEN, OFF, UNKNOWN = (
+    LightState.RED,
+    LightState.YELLOW,
+    LightState.GREEN,
+    LightState.OFF,
+    LightState.UNKNOWN,
+)
+
+
+def hazard(way=INF, gap=0.0, abreast=0.0, along=0.0, closing=0.0):
+    return Hazards(*(np.array([float(value)]) for value in (way, gap, abreast, along, closing)))
+
+
+def stop(speed, way, brake=A.assured_brake):
+    return safe_acceleration(speed, way, A.response_time, brake)
+
+
+def test_on_an_empty_road_the_traffic_rules_are_silent():
+    empty = Situation(speed=10.0)
+    assert RuleChecker().traffic(empty) == []
+    assert [c.reason for c in RuleChecker().road(empty)] == [Reason.SPEED_LIMIT]
+
+
+def test_every_rule_is_asked():
+    assert {*ROAD_RULES, *TRAFFIC_RULES} == {
+        "traffic_light", "speed_limit", "lane", "obstacle", "lateral_distance", "give_way", "occlusion", "scene",
+    }  # fmt: skip
+
+
+def test_violations_are_what_an_action_breaks():
+    checker = RuleChecker()
+    s = Situation(speed=10.0, hazards=hazard(way=12.0))
+    assert checker.violations(s, Action(0.0, 0.0)) == (Reason.OBSTACLE,)
+    assert checker.violations(s, Action(0.0, -8.0)) == ()
+    assert checker.violations(Situation(speed=31.0), Action(0.0, 0.0)) == (Reason.SPEED_LIMIT,)
+
+
+def test_free_way_keeps_3_m_and_credits_what_moves():
+    # A lead at 8 m/s may stop within 8² / (2 · 8) = 4 m; one that comes at 4 m/s needs 4 · 0.5 + 4² / (2 · 4) = 4 m.
+    h = Hazards(np.full(3, 20.0), np.zeros(3), np.zeros(3), np.array([0.0, 8.0, -4.0]), np.zeros(3))
+    assert free_way(h, A) == pytest.approx([17.0, 21.0, 13.0])
+    assert math.isinf(free_way(hazard(), A)[0])
+
+
+@pytest.mark.parametrize(
+    ("along", "free", "reason"),
+    [
+        (0.0, 17.0, Reason.OBSTACLE),
+        (0.5, 17.0 + 0.25 / 16, Reason.OBSTACLE),
+        (0.6, 17.0 + 0.36 / 16, Reason.LEAD_VEHICLE),
+        (-0.5, 17.0 - 0.25 - 0.25 / 8, Reason.OBSTACLE),
+        (-0.6, 17.0 - 0.3 - 0.36 / 8, Reason.ONCOMING_VEHICLE),
+    ],
+)
+def test_obstacle(along, free, reason):
+    constraint = obstacle(Situation(speed=10.0, hazards=hazard(way=20.0, along=along)), A)
+    assert constraint.reason is reason
+    assert constraint.acceleration == pytest.approx(stop(10.0, free))
+    assert constraint.steering == (-INF, INF)
+
+
+def test_the_nearest_obstacle_counts():
+    two = Hazards(np.array([30.0, 15.0]), np.zeros(2), np.zeros(2), np.array([0.0, 8.0]), np.zeros(2))
+    constraint = obstacle(Situation(speed=10.0, hazards=two), A)
+    assert constraint.reason is Reason.LEAD_VEHICLE
+    assert constraint.acceleration == pytest.approx(stop(10.0, 16.0))
+
+
+def test_what_never_comes_into_the_corridor_is_no_obstacle():
+    assert obstacle(Situation(speed=10.0, hazards=hazard(gap=0.5)), A) is None
+
+
+# Walking at 1.5 m/s: 1.5 · 0.5 + 1.5² / (2 · 0.8) + 0.1 = 2.256 m; the ego does not move sideways.
+@pytest.mark.parametrize(("gap", "acts"), [(2.25, True), (2.26, False)])
+def test_who_walks_towards_the_corridor_counts_as_in_it(gap, acts):
+    constraint = lateral_distance(Situation(speed=8.0, hazards=hazard(gap=gap, abreast=14.0, closing=1.5)), A)
+    assert (constraint is not None) is acts
+    if acts:
+        assert constraint.reason is Reason.LATERAL_DISTANCE
+        assert constraint.acceleration == pytest.approx(stop(8.0, 11.0))
+
+
+def test_who_cuts_in_is_credited_its_own_speed():
+    constraint = lateral_distance(
+        Situation(speed=8.0, hazards=hazard(gap=0.5, abreast=14.0, along=4.0, closing=1.0)), A
+    )
+    assert constraint.acceleration == pytest.approx(stop(8.0, 11.0 + 1.0))
+    backwards = lateral_distance(
+        Situation(speed=8.0, hazards=hazard(gap=0.5, abreast=14.0, along=-4.0, closing=1.0)), A
+    )
+    assert backwards.acceleration == pytest.approx(stop(8.0, 11.0))
+
+
+@pytest.mark.parametrize(
+    "h",
+    [
+        hazard(gap=0.5, abreast=9.0, closing=0.0),
+        hazard(gap=0.5, abreast=9.0, closing=3.1),
+        hazard(gap=INF, abreast=9.0, closing=1.5),
+        hazard(way=9.0, gap=0.5, abreast=9.0, closing=1.5),
+    ],
+)
+def test_who_stands_crosses_fast_is_never_passed_or_is_in_the_way_already_is_not_approaching(h):
+    assert lateral_distance(Situation(speed=8.0, hazards=h), A) is None
+
+
+def test_the_nearest_of_two_who_approach_counts():
+    both = Hazards(np.full(2, INF), np.full(2, 0.5), np.array([20.0, 12.0]), np.zeros(2), np.full(2, 1.5))
+    assert lateral_distance(Situation(speed=8.0, hazards=both), A).acceleration == pytest.approx(stop(8.0, 9.0))
+
+
+def crossing(gap=8.0, abreast=20.0, closing=8.0, speed=10.0, lights=()):
+    return Situation(speed=speed, hazards=hazard(gap=gap, abreast=abreast, closing=closing), lights=lights)
+
+
+def test_it_gives_way_to_who_crosses_at_the_same_time():
+    # It enters after 8 / 8 = 1 s and has left by (8 + 1.85 + 5) / 8 = 1.86 s; the ego would enter at 2 s: 0.14 s later.
+    constraint = give_way(crossing(), A)
+    assert constraint.reason is Reason.YIELD
+    assert constraint.acceleration == pytest.approx(stop(10.0, 19.0))
+
+
+# The ego enters at 20 / 10 = 2 s and leaves at (20 + 3.7 + 0.95 + 1.85) / 10 = 2.65 s; a second is kept on both sides.
+@pytest.mark.parametrize(
+    ("gap", "acts"),
+    [(3.65 * 8.0 - 0.1, True), (3.65 * 8.0 + 0.1, False), (1.0 * 8.0 - 6.85 + 0.1, True), (8.0 - 6.85 - 0.1, False)],
+)
+def test_it_does_not_give_way_to_who_comes_later_or_is_gone(gap, acts):
+    assert (give_way(crossing(gap=gap), A) is not None) is acts
+
+
+def test_walkers_and_those_already_in_the_way_are_other_rules_business():
+    assert give_way(crossing(closing=3.0), A) is None
+    assert give_way(Situation(speed=10.0, hazards=hazard(way=15.0, gap=0.0, abreast=20.0, closing=8.0)), A) is None
+    assert give_way(Situation(speed=10.0, hazards=hazard(gap=INF, abreast=20.0, closing=8.0)), A) is None
+
+
+# At 8 m/s and 4 m/s², half a second of response included, it can stop within 8 · 0.5 + 8² / 8 = 12 m.
+@pytest.mark.parametrize(("gap", "acts"), [(12.1, False), (11.9, True)])
+def test_with_a_green_light_who_can_still_stop_is_expected_to(gap, acts):
+    lights = (Light(GREEN, 5.0),)
+    assert give_way(crossing(gap=12.1), A) is not None
+    assert (give_way(crossing(gap=gap, lights=lights), A) is not None) is acts
+
+
+@pytest.mark.parametrize("light", [Light(RED, 5.0), Light(GREEN, 10.0)])
+def test_a_red_or_far_light_gives_no_priority(light):
+    assert give_way(crossing(gap=12.1, lights=(light,)), A) is not None
+
+
+def test_the_ego_that_is_there_already_goes_on():
+    # 10 m/s need 10² / (2 · 8) = 6.25 m at the hardest; 1 m is kept.
+    assert give_way(crossing(abreast=7.2, gap=4.0), A) is None
+    assert give_way(crossing(abreast=7.3, gap=4.0), A) is not None
+
+
+def test_a_standing_ego_is_taken_to_start_at_a_walk():
+    # 5 m at 1 m/s: it would enter after 5 s, in the span of who comes in 4 s.
+    assert give_way(crossing(gap=32.0, abreast=5.0, speed=0.0), A) is not None
+    assert give_way(crossing(gap=8.0 * 13.0, abreast=5.0, speed=0.0), A) is None
+
+
+def test_it_can_stop_where_its_view_ends():
+    assert occlusion(Situation(speed=10.0, visible=INF), A) is None
+    constraint = occlusion(Situation(speed=10.0, visible=12.0), A)
+    assert constraint.reason is Reason.OCCLUSION
+    assert constraint.acceleration == pytest.approx(stop(10.0, 12.0))
+
+
+def test_a_learned_scene_slows_down_to_a_crawl_and_no_further():
+    assert scene(Situation(speed=10.0, scene_way=INF), A) is None
+    far = scene(Situation(speed=10.0, scene_way=30.0), A)
+    assert far.reason is Reason.SCENE_OBSTACLE
+    assert far.acceleration == pytest.approx(stop(10.0, 27.0, A.comfortable_brake))
+    assert scene(Situation(speed=10.0, scene_way=1.0), A).acceleration == pytest.approx(-4.0)
+    assert scene(Situation(speed=3.0, scene_way=1.0), A).acceleration == pytest.approx((2.0 - 3.0) / 0.5)
+    assert scene(Situation(speed=2.0, scene_way=1.0), A).acceleration == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("light", "speed", "way"),
+    [
+        (Light(RED, 20.0), 10.0, 19.5),
+        (Light(UNKNOWN, 20.0), 10.0, 19.5),
+        (Light(YELLOW, 20.0), 10.0, 19.5),
+        (Light(RED, 0.0), 0.0, -0.5),
+        (Light(RED, 0.3), 0.9, -0.2),
+        (Light(RED, 6.76), 10.0, 6.26),
+        (Light(YELLOW, 17.2), 10.0, 16.7),
+    ],
+)
+def test_it_stops_at_the_line(light, speed, way):
+    constraint = traffic_light(Situation(speed=speed, lights=(light,)), A)
+    assert constraint.reason is Reason.TRAFFIC_LIGHT
+    assert constraint.acceleration == pytest.approx(stop(speed, way, A.comfortable_brake))
+
+
+@pytest.mark.parametrize(
+    "light",
+    [
+        Light(GREEN, 20.0),
+        Light(OFF, 20.0),
+        Light(RED, -0.1),
+        Light(RED, 6.74),  # 10² / (2 · 6.24) > 8: it can't stop any more
+        Light(YELLOW, 17.1),  # 10² / (2 · 16.6) > 3
+    ],
+)
+def test_it_goes_on(light):
+    assert traffic_light(Situation(speed=10.0, lights=(light,)), A) is None
+
+
+def test_the_next_light_counts_once_the_first_is_passed():
+    lights = (Light(RED, -3.0), Light(GREEN, 5.0), Light(RED, 40.0), Light(RED, 30.0))
+    assert traffic_light(Situation(speed=10.0, lights=lights), A).acceleration == pytest.approx(
+        stop(10.0, 39.5, A.comfortable_brake)
+    )
+
+
+def limits(*pairs):
+    return np.array([way for way, _ in pairs], float), np.array([limit for _, limit in pairs], float)
+
+
+@pytest.mark.parametrize(
+    ("speed", "pairs", "acceleration"),
+    [
+        (10.0, [(0.0, 10.0)], 0.6),  # 0.3 m/s are the speedometer's
+        (10.3, [(0.0, 10.0)], 0.0),
+        (11.3, [(0.0, 10.0)], -2.0),
+        (20.0, [(0.0, 10.0)], -4.0),
+        (10.0, [(0.0, 50.0)], 40.6),  # 30 m/s at most: SPEC F1
+        (10.0, [(0.0, 12.0), (11.0, 10.0)], (12.0 + 0.3 - 10.0) / 0.5),
+        (10.5, [(0.0, 12.0), (5.0, 8.0)], (math.sqrt(84.0) + 0.3 - 10.5) / 0.5),  # 8² + 2 · 2 · 5 = 84
+        (12.0, [(-5.0, 8.0)], -4.0),
+        (31.0, [], -1.4),
+    ],
+)
+def test_speed_limits_here_and_ahead(speed, pairs, acceleration):
+    constraint = speed_limit(Situation(speed=speed, speed_limits=limits(*pairs)), A)
+    assert constraint.reason is Reason.SPEED_LIMIT
+    assert constraint.acceleration == pytest.approx(acceleration)
+
+
+def on(lateral, heading=0.0):
+    return Projection(10.0, lateral, heading)
+
+
+def test_without_a_route_there_is_no_lane():
+    assert lane(Situation(speed=5.0), A) is None
+
+
+def test_in_the_middle_of_a_straight_lane_both_sides_have_the_same_room():
+    # At 10 m/s the horizon is 8 m: 2 · 0.75 / 8² = 0.0234 1/m; at 2 m/s it is 3 m.
+    constraint = lane(Situation(speed=10.0, on_route=on(0.0)), A)
+    angle = math.atan(2.7 * 1.5 / 64.0)
+    assert constraint.reason is Reason.LANE_DEVIATION
+    assert constraint.steering == (pytest.approx(-angle), pytest.approx(angle))
+    assert constraint.acceleration == INF
+    assert lane(Situation(speed=2.0, on_route=on(0.0)), A).steering[1] == pytest.approx(math.atan(2.7 * 1.5 / 9.0))
+
+
+@pytest.mark.parametrize(("lateral", "heading", "bend"), [(0.4, 0.0, 0.0), (-0.2, 0.05, 0.03), (0.0, -0.1, -0.02)])
+def test_the_steering_at_the_limit_ends_at_the_limit(lateral, heading, bend):
+    s = Situation(speed=10.0, on_route=on(lateral, heading), route_curvature=bend)
+    for angle, side in zip(lane(s, A).steering, (-0.75, 0.75), strict=True):
+        curvature = math.tan(angle) / A.wheelbase
+        assert lateral + math.tan(heading) * 8.0 + 0.5 * (curvature - bend) * 64.0 == pytest.approx(side)
+
+
+def test_a_heading_across_the_lane_is_bounded():
+    across = lane(Situation(speed=10.0, on_route=on(0.0, 1.5)), A).steering
+    assert across == lane(Situation(speed=10.0, on_route=on(0.0, 1.0)), A).steering
+    back = lane(Situation(speed=10.0, on_route=on(0.0, -1.5)), A).steering
+    assert back == lane(Situation(speed=10.0, on_route=on(0.0, -1.0)), A).steering
+
+
+@pytest.mark.parametrize(
+    ("lateral", "speed", "acceleration"),
+    [(1.0, 5.0, INF), (-1.0, 5.0, INF), (1.01, 5.0, -4.0), (-1.01, 3.0, -2.0), (1.01, 1.0, 2.0)],
+)
+def test_outside_its_lane_it_crawls_back(lateral, speed, acceleration):
+    constraint = lane(Situation(speed=speed, on_route=on(lateral)), A)
+    assert constraint.acceleration == pytest.approx(acceleration)
+    assert (max(constraint.steering, key=abs) < 0) == (lateral > 0)
