@@ -96,6 +96,10 @@ class Manifest(Message):
     size: Size
     chunk_bytes: Annotated[int, msgspec.Meta(ge=1, le=CHUNK_BYTES)]
 
+    def __post_init__(self) -> None:
+        if self.chunks > MAX_CHUNKS:
+            raise ValueError(f"{self.chunks} chunks, at most {MAX_CHUNKS}")
+
     @property
     def chunks(self) -> int:
         return -(-self.size // self.chunk_bytes)

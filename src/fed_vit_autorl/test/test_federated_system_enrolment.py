@@ -1,0 +1,171 @@
+"""Who gets a certificate, who loses it, and what the broker lets a vehicle do."""
+
+import threading
+import time
+
+import paho.mqtt.client as paho
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from fed_vit_autorl.deployment.broker import MAX_PACKET_BYTES, Broker
+from fed_vit_autorl.deployment.pki import AGGREGATOR, Authority, EnrolmentRefused, Identity, enrol_locally
+from fed_vit_autorl.federated.transport import BrokerAddress, Link
+
+SIGNER = Ed25519PrivateKey.generate().public_key()
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path / "pki")
+
+
+def test_a_claim_enrols_once_and_the_key_never_leaves_the_vehicle(authority, tmp_path):
+    identity, claim = Identity(tmp_path / "v1"), authority.claim("v1")
+    certificate = authority.enrol("v1", claim, identity.request("v1"))
+    identity.install(certificate, authority.ca_path.read_bytes(), SIGNER, {"fleet": SIGNER})
+    assert identity.vehicle == "v1"
+    assert authority.public_key("v1") == identity.signing_key().public_key()
+    assert authority.vehicles() == ["v1"]
+    secret = identity.key_path.read_bytes()
+    assert not any(secret in path.read_bytes() for path in authority.folder.rglob("*") if path.is_file())
+    with pytest.raises(EnrolmentRefused, match="bad_claim"):
+        authority.enrol("v1", claim, identity.request("v1"))
+
+
+def test_a_claim_is_for_one_vehicle_and_expires(authority, tmp_path):
+    request = Identity(tmp_path / "v1").request("v1")
+    for vehicle, claim in (("v2", authority.claim("v1")), ("v1", authority.claim("v1", lifetime_s=-1)), ("v1", "")):
+        with pytest.raises(EnrolmentRefused, match="bad_claim"):
+            authority.enrol(vehicle, claim, request)
+
+
+@pytest.mark.parametrize("name", ["aggregator", "broker", "model", "../v1", "V1", "+", ""])
+def test_reserved_and_impossible_names_are_refused(authority, name):
+    with pytest.raises(EnrolmentRefused, match="bad_name"):
+        authority.claim(name)
+
+
+def test_a_request_with_another_kind_of_key_or_garbage_is_refused(authority):
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "v1")])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    elliptic = builder.sign(ec.generate_private_key(ec.SECP256R1()), SHA256()).public_bytes(Encoding.PEM)
+    for request in (elliptic, b"garbage", b""):
+        with pytest.raises(EnrolmentRefused, match="bad_request"):
+            authority.enrol("v1", authority.claim("v1"), request)
+
+
+def test_a_revoked_vehicle_is_known_no_more_until_it_enrols_again(authority, tmp_path):
+    enrol_locally(authority, "v1", tmp_path / "v1", SIGNER, {})
+    assert authority.public_key("v1")
+    authority.revoke("v1")
+    with pytest.raises(EnrolmentRefused, match="revoked_vehicle"):
+        authority.public_key("v1")
+    with pytest.raises(EnrolmentRefused, match="unknown_vehicle"):
+        authority.public_key("v2")
+    enrol_locally(authority, "v1", tmp_path / "again", SIGNER, {})
+    assert authority.public_key("v1") == Identity(tmp_path / "again").signing_key().public_key()
+
+
+class Client:
+    """One link to the broker and what it heard."""
+
+    def __init__(self, broker: Broker, authority: Authority, name: str, certificate, key, topics) -> None:
+        self.heard, self.ended = [], threading.Event()
+        address = BrokerAddress("127.0.0.1", broker.port, authority.ca_path, certificate, key)
+        self.link = Link(
+            address,
+            name,
+            topics,
+            lambda topic, payload: self.heard.append((topic, payload)),
+            lambda connected: None if connected else self.ended.set(),
+        )
+        self.link.start()
+
+    def connected(self, limit_s: float = 10.0) -> bool:
+        return self.link.connected.wait(limit_s)
+
+
+def until(condition, limit_s: float = 15.0) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def region(authority, tmp_path):
+    """A broker, a client as the aggregator that hears everything, and a way to start vehicles."""
+    broker = Broker(tmp_path / "broker", "home", authority)
+    started = []
+
+    def start(name, certificate, key, topics):
+        started.append(Client(broker, authority, name, certificate, key, topics))
+        return started[-1]
+
+    with broker:
+        yield broker, start
+        for client in started:
+            client.link.stop()
+
+
+def vehicle(authority, tmp_path, start, name, topics):
+    identity = enrol_locally(authority, name, tmp_path / name, SIGNER, {})
+    return start(name, identity.certificate_path, identity.key_path, topics)
+
+
+def test_a_vehicle_writes_below_its_own_topic_and_hears_its_own_only(authority, tmp_path, region):
+    _, start = region
+    cloud = start("cloud", *authority.issue_client(tmp_path, AGGREGATOR), ["fl/v1/home/#"])
+    one = vehicle(authority, tmp_path, start, "v1", ["fl/v1/home/+/down/#", "fl/v1/home/model/current"])
+    two = vehicle(authority, tmp_path, start, "v2", ["fl/v1/home/v1/down/#", "fl/v1/home/v2/down/#"])
+    assert cloud.connected() and one.connected() and two.connected()
+    for topic in ("v2/up/fin", "v1/down/ack", "model/current", "v2/status", "v1/up/fin"):
+        one.link.publish(f"fl/v1/home/{topic}", b"1")
+    until(lambda: ("fl/v1/home/v1/up/fin", b"1") in cloud.heard)
+    assert [topic for topic, _ in cloud.heard] == ["fl/v1/home/v1/up/fin"]
+    for topic in ("v1/down/task", "v2/down/task", "model/current"):
+        cloud.link.publish(f"fl/v1/home/{topic}", b"2")
+    until(lambda: len(one.heard) == 2 and len(two.heard) == 1)
+    assert {topic for topic, _ in one.heard} == {"fl/v1/home/v1/down/task", "fl/v1/home/model/current"}
+    assert {topic for topic, _ in two.heard} == {"fl/v1/home/v2/down/task"}
+
+
+def test_a_packet_that_is_too_large_ends_the_connection(authority, tmp_path, region):
+    _, start = region
+    one = vehicle(authority, tmp_path, start, "v1", [])
+    assert one.connected()
+    one.link.publish("fl/v1/home/v1/up/chunk", bytes(MAX_PACKET_BYTES + 1))
+    assert one.ended.wait(15)
+
+
+def test_strangers_and_revoked_vehicles_do_not_get_in(authority, tmp_path, region):
+    broker, start = region
+    one = vehicle(authority, tmp_path, start, "v1", [])
+    assert one.connected()
+    one.link.stop()
+    authority.revoke("v1")
+    broker.reload()
+    stranger = enrol_locally(Authority(tmp_path / "other"), "v3", tmp_path / "v3", SIGNER, {})
+    refused = [Identity(tmp_path / "v1"), stranger]
+
+    def gets_in(identity) -> bool:
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        address = BrokerAddress(
+            "127.0.0.1", broker.port, authority.ca_path, identity.certificate_path, identity.key_path
+        )
+        client.tls_set_context(address.context())
+        answered = threading.Event()
+        client.on_connect = lambda *_: answered.set()
+        client.on_disconnect = lambda *_: None
+        client.connect("127.0.0.1", broker.port)
+        client.loop_start()
+        found = answered.wait(2)
+        client.loop_stop()
+        return found
+
+    until(lambda: not gets_in(refused[0]))
+    assert not gets_in(refused[1])
