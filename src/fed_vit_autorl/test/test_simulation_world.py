@@ -125,6 +125,10 @@ def test_a_vehicle_ahead_is_in_its_projected_place(world):
     assert abs(x0 - pixels[:, 0].min()) < 4
     assert abs(x1 - pixels[:, 0].max()) < 4
     assert abs(y1 - pixels[:, 1].max()) < 6
+    nearest = max(world.objects("noon"), key=lambda found: found.pixels)
+    assert (nearest.length, nearest.width, nearest.height) == (4.6, 1.82, 1.45)
+    assert (nearest.x, nearest.y) == pytest.approx((seen.truth.users["dusk"].x, seen.truth.users["dusk"].y))
+    assert nearest.visible > 0.8
     points = seen.points[:, :3] + seen.base_from_lidar[:3, 3]
     ahead = points[(np.abs(points[:, 1]) < 0.8) & (points[:, 2] > 0.4) & (points[:, 2] < 0.8) & (points[:, 0] > 3)]
     assert ahead[:, 0].min() == pytest.approx(11.05, abs=0.1)

@@ -14,7 +14,7 @@ from .config import WorldConfig
 from .events import Collision, Watch
 from .failures import Failure
 from .guide import RouteGuide
-from .labels import labels_of
+from .labels import ObjectTruth, labels_of, visible_objects
 from .lidar import Lidar
 from .observation import Imu, Observation
 from .rendering import Camera
@@ -110,12 +110,14 @@ class Ego:
         """The LiDAR's returns."""
         return self._lidar.scan(self.pose, self._poses, self._lidar_noise)
 
-    def labels(self) -> Labels:
-        """Truth of the current picture."""
+    def truth_of_picture(self) -> tuple[Labels, list[ObjectTruth]]:
+        """Labels of the current picture, and every road user in it with its 3D box."""
         if self._camera is None:
             raise RuntimeError("labels need a camera: set `image` in the world's configuration")
+        scene, camera = self._scene, self._camera_model
         geoms = self._camera.segmentation(self.pose)
-        return labels_of(geoms, self._scene, self._camera_model, self.pose, self._poses, self.route, self.progress)
+        objects = visible_objects(geoms, scene, camera, self.pose, self._poses)
+        return labels_of(geoms, objects, scene, camera, self.pose, self.route, self.progress), objects
 
     def observe(
         self,

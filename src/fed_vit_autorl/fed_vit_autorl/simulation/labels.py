@@ -24,7 +24,7 @@ LANE_STEP_M = 1.0
 @dataclass(frozen=True)
 class ObjectTruth:
     """A visible road user: slot in the scene, `label`, box (x0, y0, x1, y1) of its visible pixels, how many those are,
-    the `visible` share of its projected area in [0, 1], and its 3D box: centre `x`, `y`, `z` [m], `yaw` [rad] in `map`,
+    the share `visible` of its projected 3D box that this box covers, in [0, 1], and the 3D box: centre `x`, `y`, `z` [m], `yaw` [rad] in `map`,
     `length`, `width`, `height` [m].
     """
 
@@ -44,19 +44,18 @@ class ObjectTruth:
 
 def labels_of(
     geoms: NDArray[np.int32],
+    objects: list[ObjectTruth],
     scene: Scene,
     camera: CameraModel,
     pose: tuple[float, float, float],
-    poses: NDArray[np.float64],
     route: PlannedRoute,
     progress: float,
 ) -> Labels:
-    """`Labels` of a picture with geom ids `geoms` (H, W), seen from `base_link` at `pose`.
+    """`Labels` of a picture with geom ids `geoms` (H, W) and `visible_objects`, seen from `base_link` at `pose`.
 
     Objects of which too little is seen are `ignored` regions. `free_space` is the visible road surface: what is seen of
     the road is not occupied, and the town's roads are all connected.
     """
-    objects = visible_objects(geoms, scene, camera, pose, poses)
     clear = [o for o in objects if _is_clear(o)]
     vague = [o for o in objects if not _is_clear(o)]
     road = np.isin(geoms, scene.road_geoms).astype(np.uint8)

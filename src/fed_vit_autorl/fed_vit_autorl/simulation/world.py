@@ -11,6 +11,7 @@ from ..data.sample import Labels
 from .config import WorldConfig
 from .ego import Ego
 from .events import STATIC, ego_centre
+from .labels import ObjectTruth
 from .observation import Observation
 from .routes import PlannedRoute, plan_route
 from .scenarios import Scenario
@@ -105,7 +106,11 @@ class World:
 
     def labels(self, vehicle: str) -> Labels:
         """What is truly in that ego's current image. For evaluation only: it costs a second rendering."""
-        return self.egos[vehicle].labels()
+        return self.egos[vehicle].truth_of_picture()[0]
+
+    def objects(self, vehicle: str) -> list[ObjectTruth]:
+        """Road users of which that ego's current image shows a pixel, with 3D boxes. For evaluation only."""
+        return self.egos[vehicle].truth_of_picture()[1]
 
     def _routes(self, rng: np.random.Generator) -> dict[str, PlannedRoute]:
         """A route per ego; no two start within 15 m of each other."""
