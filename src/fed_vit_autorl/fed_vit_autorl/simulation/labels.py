@@ -24,8 +24,8 @@ LANE_STEP_M = 1.0
 @dataclass(frozen=True)
 class ObjectTruth:
     """A visible road user: slot in the scene, `label`, box (x0, y0, x1, y1) of its visible pixels, how many those are,
-    the share `visible` of its projected 3D box that this box covers, in [0, 1], and the 3D box: centre `x`, `y`, `z` [m], `yaw` [rad] in `map`,
-    `length`, `width`, `height` [m].
+    the share `visible` of its projected 3D box that this box covers, in [0, 1], and the 3D box: centre on the ground
+    `x`, `y`, `z` [m], `yaw` [rad] in `map`, `length`, `width`, `height` [m].
     """
 
     slot: int
