@@ -236,8 +236,9 @@ def fleet_graph(
     return graph + Graph((world,), arguments.autostart)
 
 
-# Perception would take a lighter model when the machine is slow, and no two replays would be the same.
+# Perception takes a lighter model when the machine is slow: then no two replays would be the same.
 DEAF = (("latency/report", "latency/unheard"),)
+UNLIMITED = {"target_fps": 1.0, "max_memory": 1024.0, "max_power": 1000.0}
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,8 @@ def replay_graph(
     arguments: ReplayArguments = ReplayArguments(), *, parameters: Mapping[str, Mapping[str, Value]] | None = None
 ) -> Graph:
     """A vehicle and the player that feeds it; the graph ends with the recording."""
-    vehicle = vehicle_graph(arguments, parameters=parameters)
+    perception = {**UNLIMITED, **(parameters or {}).get("perception", {})}
+    vehicle = vehicle_graph(arguments, parameters={**(parameters or {}), "perception": perception})
     nodes = tuple(replace(node, remappings=DEAF) if node.name == "perception" else node for node in vehicle.nodes)
     values = {"bag": arguments.bag, "map": arguments.map, "output": arguments.output}
     player = NodeSpec(

@@ -71,8 +71,9 @@ def test_a_replay_learns_nothing_and_ends_with_its_player():
 
 
 def test_a_replay_does_not_depend_on_the_machines_speed():
-    remapped = dict(replay_graph().node("/replay/perception").remappings)
-    assert remapped["latency/report"] not in TOPICS
+    perception = replay_graph().node("/replay/perception")
+    assert dict(perception.remappings)["latency/report"] not in TOPICS
+    assert perception.parameters["target_fps"] == 1.0
 
 
 def test_simulated_time_reaches_every_node_of_a_vehicle_in_carla():
