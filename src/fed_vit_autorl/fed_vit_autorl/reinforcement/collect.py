@@ -26,11 +26,13 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True)
 class CollectSettings:
-    """Where and how demonstrations are driven: `routes_per_town` in every combination of `town_seeds`, `kinds` and
-    `weathers`, with `egos` at a time on routes of `route_length` [m] for at most `limit_s` [s]; one frame in `every` is
-    kept. `streets` more drives, of at most `street_limit_s` [s], are in the light world with its dense, hostile traffic,
-    perceived by degraded truth. `perception`: "degraded" (truth with a small model's errors) or "model" (the release's, on rendered images).
-    Town seeds from 1000 on are kept for evaluation and refused with ValueError.
+    """Where and how demonstrations are driven.
+
+    `routes_per_town` in every combination of `town_seeds`, `kinds` and `weathers`, with `egos` at a time on routes of
+    `route_length` [m] for at most `limit_s` [s]; one frame in `every` is kept. `streets` more drives, of at most
+    `street_limit_s` [s], are in the light world with its dense, hostile traffic. `perception`: "degraded" (truth with a
+    small model's errors) or "model" (the release's, on rendered images; the streets stay degraded). Town seeds from
+    1000 on are kept for evaluation and refused with ValueError.
     """
 
     routes_per_town: int = 3
