@@ -122,7 +122,7 @@ def test_a_vehicle_writes_below_its_own_topic_and_hears_its_own_only(authority, 
     cloud = start("cloud", *authority.issue_client(tmp_path, AGGREGATOR), ["fl/v1/home/#"])
     one = vehicle(authority, tmp_path, start, "v1", ["fl/v1/home/+/down/#", "fl/v1/home/model/current"])
     two = vehicle(authority, tmp_path, start, "v2", ["fl/v1/home/v1/down/#", "fl/v1/home/v2/down/#"])
-    assert cloud.connected() and one.connected() and two.connected()
+    assert all(client.connected() for client in (cloud, one, two))
     for topic in ("v2/up/fin", "v1/down/ack", "model/current", "v2/status", "v1/up/fin"):
         one.link.publish(f"fl/v1/home/{topic}", b"1")
     until(lambda: ("fl/v1/home/v1/up/fin", b"1") in cloud.heard)
