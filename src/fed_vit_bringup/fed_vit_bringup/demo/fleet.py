@@ -9,7 +9,7 @@ from fed_vit_bringup.graph import FleetArguments, Graph, NodeSpec, Value, fleet_
 from fed_vit_sim.truth_sink import Summary, VehicleSummary
 
 TOWN_SEED = 3
-ROUTE_LENGTH_M = 500.0
+ROUTE_LENGTH_M = 400.0
 
 
 def demo_graph(

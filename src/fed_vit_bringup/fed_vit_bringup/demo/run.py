@@ -26,7 +26,7 @@ ASK_S = 1.0
 REFERENCE_TOWN = TownSpec(seed=31)
 REPORT_TOWN = TownSpec(seed=47)
 REFERENCE_SAMPLES = 60  # per domain
-REPORT_SAMPLES = 120
+REPORT_SAMPLES = 160
 
 
 class Interrupted(Exception):
