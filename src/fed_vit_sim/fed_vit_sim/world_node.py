@@ -3,6 +3,7 @@
 Lockstep: it publishes a frame, waits a bounded time for the control of that very frame from every vehicle, then steps.
 """
 
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from carla_msgs.msg import (
     CarlaTrafficLightStatusList,
     CarlaWorldInfo,
 )
+from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -33,6 +35,7 @@ from fed_vit_sim.world_parameters import WorldParameters
 REPEAT_S = 0.2
 SPIN_S = 0.002
 PAUSE_SPIN_S = 0.05
+CANNOT_START = 2
 SUMMARY_EVERY = 20  # frames
 
 
@@ -167,9 +170,14 @@ class WorldNode(Node):
 
 
 def main() -> None:
-    """Runs the node until it is done, Ctrl-C or SIGTERM."""
+    """Runs the node until it is done, Ctrl-C or SIGTERM; exits with 2 and the reason if there is no such world."""
     rclpy.init(signal_handler_options=SignalHandlerOptions.ALL)
-    node = WorldNode()
+    try:
+        node = WorldNode()
+    except (ValueError, ParameterException) as error:
+        rclpy.logging.get_logger("world").fatal(f"cannot start: {error}")
+        rclpy.try_shutdown()
+        sys.exit(CANNOT_START)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:

@@ -1,11 +1,19 @@
 """Parameters of the world node, and the world that they describe."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from fed_vit_autorl.simulation.config import EgoConfig, WorldConfig
 from fed_vit_autorl.simulation.rendering import CameraSpec
 from fed_vit_autorl.simulation.town import TownKind, TownSpec
-from fed_vit_common.parameters import Bounds, parameter
+from fed_vit_common.parameters import Bounds, ParameterRefused, parameter
+
+
+class WorldReason(StrEnum):
+    """Why there is no such world."""
+
+    NO_VEHICLES = "no_vehicles"
+    UNKNOWN_TOWN = "unknown_town"
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,11 @@ class WorldParameters:
     )
 
     def config(self) -> WorldConfig:
-        """The world; raises ValueError (with a reason code) for what cannot be."""
+        """The world; raises `Refused` for what cannot be."""
         if not self.vehicles or not self.weathers:
-            raise ValueError("vehicles and weathers need at least one entry each")
+            raise ParameterRefused(WorldReason.NO_VEHICLES, "vehicles and weathers need at least one entry each")
+        if self.town not in list(TownKind):
+            raise ParameterRefused(WorldReason.UNKNOWN_TOWN, f"{self.town!r}; there are: {', '.join(TownKind)}")
         egos = {
             role: EgoConfig(self.weathers[number % len(self.weathers)], self.route_length)
             for number, role in enumerate(self.vehicles)

@@ -77,6 +77,18 @@ def driven(tmp_path):
     return drivers, tmp_path
 
 
+@pytest.mark.parametrize(
+    ("override", "hint"), [("town:=atlantis", "spider"), ("twon:=grid", "town"), ("weathers:=[hail]", "rain_dusk")]
+)
+def test_a_world_that_cannot_be_ends_with_what_there_is(override, hint):
+    program = "from fed_vit_sim.world_node import main; main()"
+    command = [sys.executable, "-c", program, "--ros-args", "-p", override]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert hint in ended.stderr
+
+
 def test_a_run_in_lockstep_speaks_the_bridges_contract(driven):
     drivers, folder = driven
     summary = json.loads((folder / "summary.json").read_text())
