@@ -15,6 +15,7 @@ from fed_vit_sim.lockstep import Frame, command_bytes
 
 BRAKING = 0.05
 STOP_HELD_S = 0.5
+START_UP_S = 1.0
 NOMINAL_VIEW_RAD = 1.2  # sign and order matter to a correlation, the width of the view does not
 
 
@@ -135,8 +136,12 @@ def time_to_stop(rows: Sequence[Row]) -> float | None:
 
 
 def false_stop_rate(rows: Sequence[Row]) -> float | None:
-    """Share of the frames with a driver who drives on in which the command brakes."""
-    driving = [row.braking for row in rows if row.driver_brakes is False and row.answered]
+    """Share of the frames with a driver who drives on in which the command brakes.
+
+    The first second does not count: the shield starts with its brakes on until it has made sure of its inputs.
+    """
+    started = rows[0].stamp + START_UP_S if rows else 0.0
+    driving = [row.braking for row in rows if row.driver_brakes is False and row.answered and row.stamp >= started]
     return sum(driving) / len(driving) if driving else None
 
 
