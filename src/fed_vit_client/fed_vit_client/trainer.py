@@ -16,13 +16,10 @@ from fed_vit_autorl.data.store import Key, SampleFolder
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.candidate import models_of
 from fed_vit_autorl.deployment.keys import load_public_keys
-from fed_vit_autorl.edge import runtime
-from fed_vit_autorl.edge.perceiver import Perceiver
 from fed_vit_autorl.federated.client import ClientReason
 from fed_vit_autorl.federated.client_training import JOB, Job, write_refusal, write_result
 from fed_vit_autorl.federated.model_tensors import trainable
 from fed_vit_autorl.federated.update import Tensors
-from fed_vit_client.reconcile import ReconciledSamples
 
 NICEST = 19
 # Kernels with autogroups share the processor between sessions first; a process's niceness counts within its own.
@@ -43,18 +40,15 @@ def train(folder: Path) -> None:
     weights = {model: release.read_weights(base, manifest, model) for model in models_of(manifest)}
     flat = trainable(weights, job.trainable)
     delta = {name: np.zeros_like(tensor) for name, tensor in flat.items()}
-    engine = runtime.create(release.read_file(base, manifest, "perception.onnx"), weights["perception"])
-    reconciled = ReconciledSamples(samples, keys, Perceiver(engine))
-    engine.close()
     trained, metrics = _train_perception(
-        job, manifest.architecture["perception"], weights["perception"], reconciled, keys, flat
+        job, manifest.architecture["perception"], weights["perception"], samples, keys, flat
     )
     delta |= trained
     write_result(folder, delta, len(keys), metrics)
 
 
 def _train_perception(
-    job: Job, architecture: dict, weights: Tensors, samples: ReconciledSamples, keys: list[Key], flat: Tensors
+    job: Job, architecture: dict, weights: Tensors, samples: SampleFolder, keys: list[Key], flat: Tensors
 ) -> tuple[Tensors, dict[str, float]]:
     """Trained minus base by flat name, and the parts of the loss."""
     import torch
