@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,16 @@ import torch
 from torch import nn
 
 from fed_vit_autorl.data.augmentation import Augmenter
+from fed_vit_autorl.data.sample import Labels, Sample
 from fed_vit_autorl.data.store import Key, SampleFolder
+from fed_vit_autorl.edge.perceiver import Perceiver
+from fed_vit_autorl.edge.torch_runtime import TorchRuntime
 
 from .batches import Augmentation, Batches
 from .losses import perception_loss
 from .packaging import build
 from .perception import ViTPerception
+from .teacher import DOUBTFUL, EXAMINED, examine, taught
 
 CHECKPOINT_EVERY = 200
 MAX_GRADIENT_NORM = 5.0
@@ -103,19 +107,31 @@ def fit_folder(
     augment: Augmentation | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Fine-tune a release's perception on labelled samples: (trained minus base by tensor name, loss parts).
+    """Fine-tune a release's perception on a vehicle's own samples: (trained minus base by tensor name, loss parts).
 
-    architecture and weights are those of the release. Only tensors that `trainable` names are trained and returned.
-    Raises ValueError when none of the samples can be read.
+    architecture and weights are those of the release. Labels are the vehicle's LiDAR's, or the release's own where it
+    passes their test (`teacher`). Only tensors that `trainable` names are trained and returned. Raises ValueError when
+    none of the samples can be read.
     """
     model = build(architecture, weights)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable(name))
     if augment is None:
         augment = Augmenter({"flip": 0.5, "crop": 0.3, "light": 0.3})
-    batches = Batches(
-        lambda index: samples.get(keys[index]), len(keys), model.img_size, options.batch_size, augment, options.seed
-    )
+    teacher = Perceiver(TorchRuntime(architecture, weights, "cpu"), DOUBTFUL)
+
+    trust = examine(samples.read(list(keys[:: max(1, len(keys) // EXAMINED)])), teacher)
+    taught_labels: dict[Key, Labels] = {}
+
+    def read(index: int) -> Sample | None:
+        sample = samples.get(keys[index])
+        if sample is None:
+            return None
+        if keys[index] not in taught_labels:
+            taught_labels[keys[index]] = taught(sample, teacher, trust).labels
+        return replace(sample, labels=taught_labels[keys[index]])
+
+    batches = Batches(read, len(keys), model.img_size, options.batch_size, augment, options.seed)
     parts = fit(model, batches, options, progress)
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {name: parameter.detach().numpy() - weights[name] for name, parameter in trained.items()}, parts
