@@ -8,7 +8,6 @@ import click
 import numpy as np
 
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
-from fed_vit_autorl.data.datasets import DatasetRefused
 from fed_vit_autorl.data.datasets.cloning import CONTROL_TOPIC, IMAGE_TOPIC, read_demonstrations
 from fed_vit_autorl.reinforcement.camera_driver import CameraDriver
 
@@ -38,6 +37,6 @@ def cloning(bag: Path, model: Path, image_topic: str, control_topic: str, whole:
         steering = np.array([driver.act(one.sample.image)[0] for one in scored])
         human = np.array([one.steering for one in scored])
         result = cloning_errors(steering, human)
-    except (DatasetRefused, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise CommandError(str(error)) from error
     emit({"bag": str(bag), "model": str(model), "recorded": len(shown)} | result, as_json)

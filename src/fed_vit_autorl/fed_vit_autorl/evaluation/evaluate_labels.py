@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
-from fed_vit_autorl.data.datasets import DatasetRefused, open_dataset
+from fed_vit_autorl.data.datasets import open_dataset
 
 from .evaluate_perception import labelled
 from .held_out import held_out_samples
@@ -32,6 +32,6 @@ def labels(data: str | None, jobs: int, as_json: bool) -> None:
         try:
             parts = [open_dataset(data)] if data else held_out_samples(jobs, bar)
             result = auto_label_quality(labelled(parts, bar))
-        except (DatasetRefused, ValueError) as error:
+        except ValueError as error:
             raise CommandError(str(error)) from error
     emit(result, as_json)

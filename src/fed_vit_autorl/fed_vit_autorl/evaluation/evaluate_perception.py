@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.data.augmentation import CORRUPTIONS
-from fed_vit_autorl.data.datasets import Dataset, DatasetRefused, open_dataset
+from fed_vit_autorl.data.datasets import Dataset, open_dataset
 from fed_vit_autorl.data.sample import Sample
 
 from .held_out import held_out_samples
@@ -48,7 +48,7 @@ def perception(
             result = PerceptionEvaluator().evaluate(perceive, labelled(parts, bar))
             if robust:
                 result["robustness"] = robustness(perceive, list(labelled(parts, bar)), CORRUPTIONS)
-        except (DatasetRefused, ValueError) as error:
+        except ValueError as error:
             raise CommandError(str(error)) from error
     emit({"model": str(model), "data": data or "held-out towns"} | result, as_json)
 

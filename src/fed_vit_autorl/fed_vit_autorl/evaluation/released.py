@@ -9,9 +9,9 @@ import click
 
 from fed_vit_autorl.cli.output import CommandError
 from fed_vit_autorl.deployment import keys, release
-from fed_vit_autorl.deployment.release import Manifest, ReleaseRefused
+from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.edge import runtime
-from fed_vit_autorl.edge.runtime import ModelRuntime, RuntimeRefused
+from fed_vit_autorl.edge.runtime import ModelRuntime
 
 TRUSTED = (Path("releases/keys"), Path("~/.config/fed-vit-autorl"))
 """The project's own key, and that of releases made on this machine."""
@@ -35,7 +35,7 @@ def verified(model: Path, trusted: Sequence[Path]) -> Manifest:
         raise CommandError(f"{model} is no release: it has no {release.MANIFEST}; name one with --model")
     try:
         return release.verify(model, keys.load_public_keys(*there))
-    except (ReleaseRefused, ValueError) as error:
+    except ValueError as error:
         raise CommandError(f"{model}: {error} (trusted keys: {', '.join(map(str, there)) or 'none'})") from error
 
 
@@ -46,5 +46,5 @@ def load_model(model: Path, trusted: Sequence[Path], name: str = "perception") -
         raise CommandError(f"{model} holds no {name} model")
     try:
         return runtime.load(model, manifest, name)
-    except (ReleaseRefused, RuntimeRefused) as error:
+    except ValueError as error:
         raise CommandError(f"{model}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,16 +13,17 @@ import click
 import cv2
 import numpy as np
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
-from fed_vit_autorl.data.datasets import Dataset, DatasetRefused, Purpose, Subset, open_dataset
+from fed_vit_autorl.data.datasets import Dataset, Purpose, Subset, open_dataset
 from fed_vit_autorl.deployment import fleet_config, keys, release
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
+from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.evaluation.perceive import perceive_with
 from fed_vit_autorl.evaluation.perception import PerceptionEvaluator
 from fed_vit_autorl.evaluation.released import TRUSTED, release_options, verified
-from fed_vit_autorl.federated.refusal import ConfigurationRefused
 from fed_vit_autorl.federated.update import Tensors
 
 from .export import weights_of
@@ -134,14 +135,14 @@ def federate(
         settings = fleet_config.load(config)
         samples = open_dataset(data, Purpose.TRAIN)
         split = Split.of(samples.sources, hold_out)
-        run = Run(settings, data, samples, split, model, trusted, work)
+        run = Run(settings, data, samples, split, rounds, verified(model, trusted), model, work)
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as workers:
             fleet = run.training("fleet", split.train)
-            weights = fleet.run(rounds, workers, _show("fleet"))
+            weights = fleet.run(workers, _show("fleet"))
             result = run.result(fleet)
             if compare:
-                result["comparison"] = run.comparison(rounds, workers)
-    except (DatasetRefused, ConfigurationRefused, OSError, ValueError) as error:
+                result["comparison"] = run.comparison(workers)
+    except (OSError, ValueError) as error:
         raise CommandError(str(error)) from error
     manifest = run.write(output, weights, result, keys.load_or_create_signing_key(key.expanduser()))
     emit({"release": str(output), "model_id": manifest.model_id, "rounds": rounds} | result, as_json)
@@ -164,23 +165,24 @@ class Run:
         data: str,
         samples: Dataset,
         split: Split,
-        base: Path,
-        trusted: Sequence[Path],
+        rounds: int,
+        base: Manifest,
+        folder: Path,
         work: Path,
     ) -> None:
-        self._config, self._data, self._samples, self._split = config, data, samples, split
-        self._base = verified(base, trusted)
+        self._config, self._data, self._samples, self._split, self._rounds = config, data, samples, split, rounds
+        self._base = base
         torch.manual_seed(config.federation.seed)
-        self._model = build(self._base.architecture[MODEL], release.read_weights(base, self._base, MODEL))
+        self._model = build(base.architecture[MODEL], release.read_weights(folder, base, MODEL))
         image = samples[0].image.shape[:2]
         patch = self._model.backbone.patch_size
         self._size = fitted_size(self._model.img_size, image, patch)
         self._model.set_input_size(fitted_size([TRAINING_SCALE * side for side in self._size], image, patch))
-        self._architecture = {**self._base.architecture[MODEL], "img_size": list(self._model.img_size)}
+        self._architecture = {**base.architecture[MODEL], "img_size": list(self._model.img_size)}
         self._graph = export_perception(self._full_size(weights_of(self._model)))
         scorer = Scorer(self._graph, samples, split.held_out)
         self._score = lambda weights, vehicles=(): scorer(weights_of(self._full_size(weights)), vehicles)
-        identity = f"{self._base.digest} {config.digest} {data} {split}"
+        identity = f"{base.digest} {config.digest} {data} {split} {rounds}"
         self._work = work / hashlib.sha256(identity.encode()).hexdigest()[:12]
 
     def _full_size(self, weights: Tensors) -> ViTPerception:
@@ -198,7 +200,7 @@ class Run:
         """The training of `parts` {vehicle: indices}, kept under `name`."""
         weights = weights_of(self._model)
         return FleetTraining(
-            self._config, self._data, parts, self._architecture, weights, self._work / name, self._score
+            self._config, self._data, parts, self._rounds, self._architecture, weights, self._work / name, self._score
         )
 
     def result(self, fleet: FleetTraining) -> dict:
@@ -213,20 +215,21 @@ class Run:
             "bytes_dense_float32": fleet.dense_bytes,
         }
 
-    def comparison(self, rounds: int, workers: Executor) -> dict:
+    def comparison(self, workers: Executor) -> dict:
         """The same training on pooled data, and of each vehicle alone: figures on its own and on the others' drives."""
         everything = sorted(index for indices in self._split.train.values() for index in indices)
-        pooled = self.training("pooled", {"pooled": everything})
-        pooled.run(rounds, workers, _show("pooled"))
+        partitions = {"pooled": {"pooled": everything}} | {name: {name: i} for name, i in self._split.train.items()}
+        trainings = {name: self.training(name.replace("/", "_"), parts) for name, parts in partitions.items()}
+        with ThreadPoolExecutor(len(trainings)) as threads:
+            runs = [threads.submit(training.run, workers, _show(name)) for name, training in trainings.items()]
+            weights = dict(zip(trainings, (run.result() for run in runs), strict=True))
         alone = {}
-        for name, indices in self._split.train.items():
-            training = self.training(f"alone_{name.replace('/', '_')}", {name: indices})
-            weights = training.run(rounds, workers, _show(name))
+        for name in self._split.train:
             others = [other for other in self._split.train if other != name]
-            alone[name] = {"own": self._score(weights, [name]), "others": self._score(weights, others)}
-        return {"pooled": pooled.rounds[-1].figures, "alone": alone}
+            alone[name] = {"own": self._score(weights[name], [name]), "others": self._score(weights[name], others)}
+        return {"pooled": trainings["pooled"].rounds[-1].figures, "alone": alone}
 
-    def write(self, output: Path, weights: Tensors, result: dict, key) -> release.Manifest:
+    def write(self, output: Path, weights: Tensors, result: dict, key: Ed25519PrivateKey) -> Manifest:
         """The signed release of the trained model."""
         trained = self._full_size(weights)
         files, golden = perception_files(trained, self._golden, self._graph)

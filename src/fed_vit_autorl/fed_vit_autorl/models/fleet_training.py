@@ -90,12 +90,13 @@ class FleetTraining:
         config: FleetConfig,
         data: str,
         parts: Mapping[str, Sequence[int]],
+        rounds: int,
         architecture: Mapping,
         weights: Tensors,
         folder: Path,
         evaluate: Callable[[Tensors], dict],
     ) -> None:
-        self._config, self._data, self._parts = config, data, dict(parts)
+        self._config, self._data, self._parts, self._rounds = config, data, dict(parts), rounds
         self._architecture, self._folder, self._evaluate = architecture, folder, evaluate
         self._strategy = STRATEGIES.build(config.strategy)
         self._weight = weighting(config.federation.weighting)
@@ -112,23 +113,23 @@ class FleetTraining:
         """Bytes of an update as dense float32."""
         return 4 * self._pipeline.layout.size
 
-    def run(self, rounds: int, workers: Executor, report: Callable[[Round], None]) -> Tensors:
-        """Trains until `rounds` are done; the global model after the last."""
-        while len(self.rounds) < rounds:
-            done = self._round(len(self.rounds) + 1, rounds, workers)
+    def run(self, workers: Executor, report: Callable[[Round], None]) -> Tensors:
+        """Trains until all rounds are done; the global model after the last."""
+        while len(self.rounds) < self._rounds:
+            done = self._round(len(self.rounds) + 1, workers)
             self.rounds.append(done)
             safetensors.numpy.save_file(self.weights, self._folder / GLOBAL)
             (self._folder / PROGRESS).write_bytes(msgspec.json.encode(self.rounds))
             report(done)
         return self.weights
 
-    def _round(self, number: int, rounds: int, workers: Executor) -> Round:
+    def _round(self, number: int, workers: Executor) -> Round:
         base = self._folder / "base.safetensors"
         safetensors.numpy.save_file(self.weights, base)
         self._strategy.begin(self.weights, number)
         # the largest first: it decides how long the round takes
         order = sorted(self._parts, key=lambda vehicle: -len(self._parts[vehicle]))
-        tasks = [self._task(vehicle, base, number, rounds) for vehicle in order]
+        tasks = [self._task(vehicle, base, number) for vehicle in order]
         sent = dict(zip(order, workers.map(train_vehicle, tasks), strict=True))
         losses = []
         for vehicle in sorted(sent):
@@ -139,9 +140,9 @@ class FleetTraining:
         sizes = {vehicle: len(encoded) for vehicle, encoded in sent.items()}
         return Round(number, self._evaluate(self.weights), sizes, float(np.mean(losses)))
 
-    def _task(self, vehicle: str, base: Path, number: int, rounds: int) -> VehicleTask:
+    def _task(self, vehicle: str, base: Path, number: int) -> VehicleTask:
         training, indices = self._config.training, tuple(self._parts[vehicle])
-        left = FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * (number - 1) / rounds))
+        left = FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * (number - 1) / self._rounds))
         options = TrainingOptions(
             steps=math.ceil(training.epochs * len(indices) / training.batch_size),
             batch_size=training.batch_size,
