@@ -13,6 +13,7 @@ from fed_vit_aggregator.evaluation import ReferenceSet, no_reference
 from fed_vit_aggregator.keyring import Keyring
 from fed_vit_aggregator.releases import ReleaseFolder
 from fed_vit_aggregator.settings import Settings
+from fed_vit_aggregator.tracker import TRACKERS
 from fed_vit_autorl.deployment import fleet_config
 from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.deployment.pki import AGGREGATOR, EnrolmentRefused
@@ -72,6 +73,8 @@ class AggregatorService:
         self.link = Link(
             address, f"aggregator-{region}", [self._topics.uplink, self._topics.status], self._receive, self._connection
         )
+        self.tracker = TRACKERS[settings.tracker](settings.folder, self.config, settings.tracker_address)
+        self._tracked = 0  # the last round that the tracker was told of
         self._stopping = threading.Event()
         self._told: dict[str, tuple[int, float]] = {}  # vehicle → round it was told of, and when
         self._threads = [
@@ -160,6 +163,9 @@ class AggregatorService:
         current = self.engine.round
         if current is not None and current.phase is Phase.OPEN:
             self._tell(current)
+        if current is not None and current.phase.ended and current.number > self._tracked:
+            self.tracker.round_ended(current)
+            self._tracked = current.number
         if not moved:
             self._stopping.wait(TICK_S)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -24,7 +24,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     certificates, for model files; `operators`: HTTPS for people and Prometheus. `initial_release` is adopted on the
     first start if one of `trusted_keys` (a file or a folder of *.pub) has signed it. `reference`: a folder of labelled
     samples that candidates are evaluated on, "" for none; at most `reference_samples` of them. `public_host`: the
-    name by which vehicles reach `vehicles`, if it is another than its host.
+    name by which vehicles reach `vehicles`, if it is another than its host. `tracker` keeps rounds as experiments, at
+    `tracker_address` if it has one.
     """
 
     state: str
@@ -37,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     reference: str = ""
     reference_samples: Annotated[int, msgspec.Meta(ge=1)] = 200
     public_host: str = ""
+    tracker: Literal["none", "mlflow", "clearml"] = "none"
+    tracker_address: str = ""
 
     @property
     def folder(self) -> Path:
