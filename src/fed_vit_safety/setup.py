@@ -9,5 +9,8 @@ setup(
         ("share/fed_vit_safety", ["package.xml"]),
     ],
     zip_safe=False,
-    entry_points={"console_scripts": ["safety_node = fed_vit_safety.node:main"]},
+    entry_points={
+        "console_scripts": ["safety_node = fed_vit_safety.node:main"],
+        "fedvit.benches": ["shield = fed_vit_safety.bench:shield"],
+    },
 )

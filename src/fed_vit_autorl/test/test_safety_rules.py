@@ -90,6 +90,12 @@ def test_obstacle(along, free, reason):
     assert constraint.steering == (-INF, INF)
 
 
+@pytest.mark.parametrize(("speed", "way", "goes"), [(0.09, 3.29, False), (0.09, 3.31, True), (0.1, 3.29, True)])
+def test_a_standing_ego_goes_when_there_is_something_to_gain(speed, way, goes):
+    constraint = obstacle(Situation(speed=speed, hazards=hazard(way=way)), A)
+    assert (constraint.acceleration > 0.0) is goes
+
+
 def test_the_nearest_obstacle_counts():
     two = Hazards(np.array([30.0, 15.0]), np.zeros(2), np.zeros(2), np.array([0.0, 8.0]), np.zeros(2))
     constraint = obstacle(Situation(speed=10.0, hazards=two), A)

@@ -30,6 +30,7 @@ class Assumptions:
     max_speed: float = _assume(30.0, "m/s", "SPEC F1")
     # Its surroundings
     min_gap: float = _assume(3.0, "m", "SPEC F1: collision distance")
+    start_gap: float = _assume(0.3, "m", "more than that must be free before a standing ego goes: LiDAR noise is less")
     lateral_clearance: float = _assume(0.25, "m", "0.1 lane fluctuation (RSS) + 0.15 LiDAR and steering error")
     lead_brake: float = _assume(8.0, "m/s²", "RSS: the strongest braking of a vehicle ahead")
     oncoming_brake: float = _assume(4.0, "m/s²", "RSS: the least braking of a vehicle that keeps its side")

@@ -63,15 +63,15 @@ class ConstraintHandler:
         ]
 
     def project(self, action: Action, constraints: Iterable[Constraint]) -> tuple[Action, tuple[Reason, ...]]:
-        """The nearest allowed action and the reasons that moved it, in the constraints' order."""
+        """The nearest allowed action and the reasons that moved it, the tightest bound of the acceleration first."""
         constraints = list(constraints)
         steering = action.steering
         for constraint in reversed(constraints):
             steering = min(max(steering, constraint.steering[0]), constraint.steering[1])
         bound = min((constraint.acceleration for constraint in constraints), default=math.inf)
         acceleration = max(min(action.acceleration, bound), -self.assumptions.max_deceleration)
-        reasons = tuple(dict.fromkeys(constraint.reason for constraint in constraints if constraint.binds(action)))
-        return Action(steering, acceleration), reasons
+        binding = sorted((c for c in constraints if c.binds(action)), key=lambda constraint: constraint.acceleration)
+        return Action(steering, acceleration), tuple(dict.fromkeys(constraint.reason for constraint in binding))
 
     def action(self, steering: float, throttle: float, brake: float) -> Action:
         """Pedals in [0, 1] as an action; both at once are taken as what they sum to."""

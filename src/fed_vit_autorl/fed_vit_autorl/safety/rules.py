@@ -103,7 +103,10 @@ def obstacle(s: Situation, a: Assumptions) -> Constraint | None:
         return None
     along = s.hazards.along[nearest]
     moving = Reason.LEAD_VEHICLE if along > a.frozen_speed else Reason.ONCOMING_VEHICLE
-    return _stop_within(Reason.OBSTACLE if abs(along) <= a.frozen_speed else moving, float(free[nearest]), s, a)
+    reason = Reason.OBSTACLE if abs(along) <= a.frozen_speed else moving
+    if s.speed < a.standstill and free[nearest] < a.start_gap:
+        return Constraint(reason, 0.0)
+    return _stop_within(reason, float(free[nearest]), s, a)
 
 
 def lateral_distance(s: Situation, a: Assumptions) -> Constraint | None:
