@@ -238,7 +238,7 @@ def test_an_unknown_vehicle_is_refused(tmp_path):
         ({"run": "other"}, "wrong_run"),
         ({"round": 7}, "stale_round"),
         ({"base_version": 9}, "wrong_base"),
-        ({"size": 1 << 27}, "too_large"),
+        ({"size": 1 << 27, "chunk_bytes": 4096}, "too_large"),
     ],
 )
 def test_a_manifest_that_does_not_fit_the_round_is_refused_for_good(fleet, change, reason):
