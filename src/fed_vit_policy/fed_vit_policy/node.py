@@ -15,8 +15,8 @@ from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.hot_swap import HotSwap, Outcome
 from fed_vit_autorl.edge.runtime import ModelRuntime, RuntimeRefused
 from fed_vit_autorl.edge.topics import TOPICS
-from fed_vit_autorl.reinforcement.policy_io import PATH_POINTS, PATH_SPACING_M, PolicyIO, PolicyRefused, Proposal
-from fed_vit_autorl.reinforcement.route import Route, RouteRefused
+from fed_vit_autorl.reinforcement.policy_io import PolicyIO, PolicyRefused, Proposal
+from fed_vit_autorl.reinforcement.route import PATH_POINTS, PATH_SPACING_M, Route, RouteRefused
 from fed_vit_autorl.simulation.vehicle import Control
 from fed_vit_common.conversions import ego_state, path_points, seconds
 from fed_vit_common.node import InputRefused, VehicleNode, run

@@ -36,7 +36,7 @@ class CloningSettings:
 def clone(
     policy: VisionPolicy, data: Mapping[str, np.ndarray], settings: CloningSettings, progress: Progress | None = None
 ) -> dict[str, float]:
-    """Train `policy` in place; the errors on the held-out share. `progress(epoch, loss, held-out loss)` after each epoch.
+    """Train `policy` in place; the errors on the held-out share. `progress(epoch, loss, held-out loss)` per epoch.
 
     The held-out share is the last of the demonstrations, so that it comes from other drives than the training's; the
     weights of the epoch with the least loss on it are kept.

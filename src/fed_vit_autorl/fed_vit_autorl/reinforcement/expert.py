@@ -21,12 +21,10 @@ from fed_vit_autorl.reinforcement.longitudinal import (
     must_stop,
     stop_at,
 )
-from fed_vit_autorl.reinforcement.route import Pose, Route
+from fed_vit_autorl.reinforcement.route import PATH_POINTS, PATH_SPACING_M, Pose, Route
 from fed_vit_autorl.reinforcement.vehicle import Footprint
 from fed_vit_autorl.simulation.vehicle import VehicleParameters
 
-PATH_POINTS = 20
-PATH_SPACING_M = 2.0
 HORIZON_M = 60.0
 TIMES_S = np.arange(0.0, 5.01, 0.5)
 SLACK_S = 1.0

@@ -3,14 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from fed_vit_autorl.reinforcement.policy_io import (
-    EGO_WIDTH,
-    OBJECT_WIDTH,
-    OBJECTS,
-    PATH_POINTS,
-    PATH_SPACING_M,
-    SECTORS,
-)
+from fed_vit_autorl.reinforcement.policy_io import EGO_WIDTH, OBJECT_WIDTH, OBJECTS, SECTORS
+from fed_vit_autorl.reinforcement.route import PATH_POINTS, PATH_SPACING_M
 from fed_vit_autorl.simulation.vehicle import VehicleParameters
 
 ACCELERATION_RANGE = (-6.0, 2.0)

@@ -23,7 +23,7 @@ from fed_vit_autorl.reinforcement.longitudinal import (
     must_stop,
     stop_at,
 )
-from fed_vit_autorl.reinforcement.route import Pose, Projection, Route, to_local
+from fed_vit_autorl.reinforcement.route import PATH_POINTS, PATH_SPACING_M, Pose, Projection, Route, to_local
 from fed_vit_autorl.reinforcement.tracking import Tracker, Tracks
 from fed_vit_autorl.reinforcement.vehicle import Footprint, pedals
 from fed_vit_autorl.simulation.vehicle import Control, VehicleParameters
@@ -31,7 +31,6 @@ from fed_vit_autorl.simulation.vehicle import Control, VehicleParameters
 OBJECTS, OBJECT_WIDTH = 12, 10
 SECTORS = 16
 EGO_WIDTH = 20
-PATH_POINTS, PATH_SPACING_M = 20, 2.0
 HORIZON_M = 50.0
 CORRIDOR_MARGIN_M = 0.4
 OFF_ROUTE_M = 5.0

@@ -7,6 +7,9 @@ import numpy as np
 
 from fed_vit_autorl.refusal import Refused
 
+PATH_POINTS, PATH_SPACING_M = 20, 2.0
+"""A planned path: so many waypoints, so far apart."""
+
 MAX_POINTS = 20_000
 MAX_GAP_M = 300.0
 MIN_LENGTH_M = 2.0
