@@ -133,6 +133,7 @@ class SafetyNode(VehicleNode):
         command = messages.command(output)
         if stamp is not None:
             self._answering.trace = close_stamp(self._answering.trace, stamp)
+        command.reason = command.reason or self._answering.reason  # a stop that the policy asks for has its reason too
         command.header, command.trace = self._answering.header, self._answering.trace
         self._commands.publish(command)
         self._tell(output)
