@@ -15,8 +15,14 @@ setup(
         "fedvit.commands": [
             "aggregator = fed_vit_aggregator.__main__:main",
             "chaos = fed_vit_aggregator.chaos:chaos",
+            "claim = fed_vit_aggregator.enrolment:claim",
+            "enrol = fed_vit_aggregator.enrolment:enrol",
+            "revoke = fed_vit_aggregator.enrolment:revoke",
             "simulate = fed_vit_aggregator.simulate:simulate",
         ],
-        "fedvit.benches": ["fleet = fed_vit_aggregator.simulate:bench"],
+        "fedvit.benches": [
+            "fleet = fed_vit_aggregator.simulate:bench",
+            "transport = fed_vit_aggregator.transport_bench:bench",
+        ],
     },
 )

@@ -20,6 +20,8 @@ from fed_vit_aggregator.web import operator_app, vehicle_app
 from fed_vit_autorl.deployment.release import ReleaseRefused
 from fed_vit_autorl.federated.refusal import ConfigurationRefused
 
+REVOCATIONS_PERIOD_S = 1.0
+
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
@@ -51,8 +53,8 @@ async def serve(service: AggregatorService) -> None:
     operators = uvicorn.Config(operator_app(service), settings.operators.host, settings.operators.port, **common)
     for config in (vehicles, operators):
         config.load()
-    vehicles.ssl.load_verify_locations(service.keys.authority.crl_path)
     vehicles.ssl.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    revocations = asyncio.create_task(_follow_revocations(vehicles.ssl, service.keys.authority.crl_path))
     servers = [_Server(vehicles), _Server(operators)]
 
     def leave() -> None:
@@ -63,6 +65,18 @@ async def serve(service: AggregatorService) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, leave)
     await asyncio.gather(*(server.serve() for server in servers))
+    revocations.cancel()
+
+
+async def _follow_revocations(context: ssl.SSLContext, path: Path) -> None:
+    """Loads the revocation list whenever it has changed; of several OpenSSL takes the latest."""
+    known = 0
+    while True:
+        changed = path.stat().st_mtime_ns
+        if changed != known:
+            context.load_verify_locations(path)
+            known = changed
+        await asyncio.sleep(REVOCATIONS_PERIOD_S)
 
 
 @click.command()

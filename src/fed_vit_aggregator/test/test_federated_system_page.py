@@ -148,7 +148,7 @@ def test_only_operators_act_and_only_vehicles_fetch(make_fleet):
         assert client.get(files.replace("/1/", "/7/")).status_code == 404
 
 
-def test_a_vehicle_enrols_over_the_network_with_its_claim_once(make_fleet, tmp_path):
+def test_a_vehicle_enrols_over_the_network_with_its_claim_once_and_can_be_revoked(make_fleet, tmp_path):
     fleet = make_fleet(rounds=1)
     fleet.cloud.start()
     identity = Identity(tmp_path / "v9")
@@ -164,6 +164,16 @@ def test_a_vehicle_enrols_over_the_network_with_its_claim_once(make_fleet, tmp_p
         assert client.post("/v1/enrol", json=body).json() == {"reason": "bad_claim"}
     identity.take(answer.json())
     assert identity.vehicle == "v9"
-    with httpx.Client(verify=fleet.vehicle_context(identity.folder)) as client:
-        url = f"https://127.0.0.1:{fleet.cloud.settings.vehicles.port}/v1/releases/1/manifest.json"
-        assert client.get(url).status_code == 200
+    url = f"https://127.0.0.1:{fleet.cloud.settings.vehicles.port}/v1/releases/1/manifest.json"
+    assert reaches(fleet, identity, url)
+    fleet.cloud.keys.authority.revoke("v9")
+    fleet.wait(lambda: not reaches(fleet, identity, url))
+
+
+def reaches(fleet, identity: Identity, url: str) -> bool:
+    """Whether a new connection of a vehicle is let in."""
+    try:
+        with httpx.Client(verify=fleet.vehicle_context(identity.folder)) as client:
+            return client.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
