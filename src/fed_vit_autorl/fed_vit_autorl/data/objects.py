@@ -69,9 +69,9 @@ def find_objects(standing: NDArray[np.float64], number: NDArray[np.int64], groun
             vehicles.append(shape)
         elif label is not None:
             raised = surface == Surface.RAISED
-            # beside a road what stands under something tall may be a trunk
-            trunk = raised and bool(tall.query_ball_point(middle, CROWN_M, return_length=True))
-            found.append(Found(_cuboid(shape, label, KERB_M * raised), label, _is_sure(shape) and not trunk))
+            # beside a road what stands under something tall may be a trunk; a cyclist looks like two walkers
+            doubtful = label == CYCLIST or (raised and bool(tall.query_ball_point(middle, CROWN_M, return_length=True)))
+            found.append(Found(_cuboid(shape, label, KERB_M * raised), label, _is_sure(shape) and not doubtful))
     for shape in _joined(vehicles):
         on_road = ground.at(shape.points[:, :2].mean(axis=0)) == Surface.ROAD
         found.append(Found(_cuboid(shape, VEHICLE, 0.0), VEHICLE, bool(on_road) and _is_sure(shape)))

@@ -39,15 +39,15 @@ def label_quality(made: Sequence[Labels], truth: Sequence[Labels]) -> dict:
 
 
 def auto_label_quality(samples: Iterable[Sample]) -> dict:
-    """`label_quality` of `auto_label` on truly labelled samples with points, and by domain. The track of a sample are
-    the ego states of its source's later samples. Raises ValueError without such samples.
+    """`label_quality` of `auto_label` on truly labelled samples with points, and by domain. Those of a
+    source come in the order of time: the track of a sample are the ego states of the later ones. Raises ValueError
+    without such samples.
     """
-    drives: dict[str, list[Sample]] = {}
+    drives: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
-        drives.setdefault(sample.source, []).append(sample)
+        drives.setdefault((sample.source, sample.domain), []).append(sample)
     made: dict[str, list[tuple[Labels, Labels]]] = {}
     for drive in drives.values():
-        drive.sort(key=lambda sample: sample.stamp)
         for index, sample in enumerate(drive):
             if sample.labels is not None and sample.points is not None:
                 own = auto_label(sample, _track(sample, drive[index + 1 :]))
@@ -60,7 +60,15 @@ def auto_label_quality(samples: Iterable[Sample]) -> dict:
 
 
 def _track(sample: Sample, later: Sequence[Sample]) -> list[EgoState]:
-    return [other.ego for other in later if other.ego and 0 < other.stamp - sample.stamp < TRACK_S]
+    """Ego states of the same run: a stamp that goes back begins another."""
+    track, stamp = [], sample.stamp
+    for other in later:
+        if not stamp < other.stamp < sample.stamp + TRACK_S:
+            break
+        stamp = other.stamp
+        if other.ego is not None:
+            track.append(other.ego)
+    return track
 
 
 def _frame(own: Labels, true: Labels) -> Frame:
