@@ -1,6 +1,6 @@
 """The vehicle's topics, once: nodes, graph, latency monitor and tests all read this table.
 
-Names are relative to the vehicle's namespace. Rates are nominal; a deadline is the longest silence that is still healthy.
+Names are relative to the vehicle's namespace. Rates are nominal; a deadline is the longest silence that is healthy.
 """
 
 from dataclasses import dataclass
