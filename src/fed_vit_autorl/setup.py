@@ -48,7 +48,7 @@ EXTRAS = {
     ],
 }
 
-# A command is a click.Command; a bench is a function of no argument that returns a dict; a study is one that takes hours.
+# A command is a click.Command; a bench is a function of no argument that returns a dict, a study one that takes hours.
 COMMANDS = [
     "doctor = fed_vit_autorl.cli.doctor:doctor",
     "bench = fed_vit_autorl.cli.bench:bench",
