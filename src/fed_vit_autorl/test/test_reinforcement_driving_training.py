@@ -19,6 +19,7 @@ from fed_vit_autorl.reinforcement.degrade import DegradedPerception
 from fed_vit_autorl.reinforcement.demonstrations import Disturbance, load_shards
 from fed_vit_autorl.reinforcement.drivers import ExpertDriver, PolicyDriver, TruthPerception
 from fed_vit_autorl.reinforcement.policy import VisionPolicy, example_inputs
+from fed_vit_autorl.reinforcement.policy_runtime import feature_width
 from fed_vit_autorl.simulation.config import EgoConfig, WorldConfig
 from fed_vit_autorl.simulation.town import TownKind
 from fed_vit_autorl.simulation.vehicle import Control
@@ -86,7 +87,7 @@ def test_a_policy_joins_the_perception_in_a_signed_release(base, demonstrations,
     folder, key = base
     trusted = [key.public_key()]
     parent = release.verify(folder / "release", trusted)
-    policy = VisionPolicy(policy_release.feature_width(folder / "release", parent)).eval()
+    policy = VisionPolicy(feature_width(folder / "release", parent)).eval()
     golden = {name: array.numpy() for name, array in example_inputs(WIDTH, 2).items()}
     policy_release.write_with_policy(
         folder / "release", parent, tmp_path / "new", policy, golden, key, {"policy/x": 1.0}

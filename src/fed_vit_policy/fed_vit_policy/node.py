@@ -11,11 +11,11 @@ from fed_vit_msgs.msg import ControlProposal, ModelRelease, ModelStatus, RouteCo
 from fed_vit_autorl.data.sample import EgoState
 from fed_vit_autorl.deployment import keys
 from fed_vit_autorl.deployment.release import Manifest, ReleaseRefused
-from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.hot_swap import HotSwap, Outcome
 from fed_vit_autorl.edge.runtime import ModelRuntime, RuntimeRefused
 from fed_vit_autorl.edge.topics import TOPICS
 from fed_vit_autorl.reinforcement.policy_io import PolicyIO, PolicyRefused, Proposal
+from fed_vit_autorl.reinforcement.policy_runtime import load_policy
 from fed_vit_autorl.reinforcement.route import PATH_POINTS, PATH_SPACING_M, Route, RouteRefused
 from fed_vit_autorl.simulation.vehicle import Control
 from fed_vit_common.conversions import ego_state, path_points, seconds
@@ -150,7 +150,7 @@ class PolicyNode(VehicleNode):
     # Hot swap
 
     def _load(self, folder: Path, manifest: Manifest) -> ModelRuntime:
-        return runtime.load(folder, manifest, "policy", self._parameters.provider)
+        return load_policy(folder, manifest, self._parameters.provider)
 
     @property
     def _feature_width(self) -> int:

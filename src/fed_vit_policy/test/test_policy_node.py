@@ -48,15 +48,15 @@ def signing_key(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def make_release(tmp_path_factory, signing_key):
-    torch.manual_seed(0)
-    graph = export_graph(VisionPolicy(WIDTH).eval(), example_inputs(WIDTH), OUTPUTS, "policy.safetensors")
-
-    def make(version: int):
+    def make(version: int, perceived: int = WIDTH):
+        """A release whose policy takes `WIDTH` features and whose perception gives `perceived`."""
         torch.manual_seed(version)
-        weights = weights_of(VisionPolicy(WIDTH))
+        policy = VisionPolicy(WIDTH).eval()
+        graph, weights = export_graph(policy, example_inputs(WIDTH), OUTPUTS, "policy.safetensors"), weights_of(policy)
         inputs = {name: array.numpy() for name, array in example_inputs(WIDTH).items()}
         engine = runtime.create(graph, weights)
-        golden = release.pack_golden({"policy": (inputs, runtime.golden_outputs(engine, inputs))})
+        seen = {}, {"features": np.zeros((1, perceived), np.float32)}
+        golden = release.pack_golden({"policy": (inputs, runtime.golden_outputs(engine, inputs)), "perception": seen})
         files = {"policy.onnx": graph, "policy.safetensors": safetensors.numpy.save(weights), release.GOLDEN: golden}
         folder = tmp_path_factory.mktemp("releases") / str(version)
         return folder, release.write_release(folder, files, signing_key[0], version=version, architecture={})
@@ -241,10 +241,15 @@ def test_a_new_release_takes_over_between_two_scenes(drive, make_release):
     assert all(answer.reason == "" for answer in drive.proposals)
 
 
-@pytest.mark.parametrize(("version", "damage", "reason"), [(2, False, "version_not_newer"), (5, True, "bad_digest")])
-def test_a_release_that_must_not_run_is_refused_and_the_old_one_drives_on(drive, make_release, version, damage, reason):
+@pytest.mark.parametrize(
+    ("version", "perceived", "damage", "reason"),
+    [(2, WIDTH, False, "version_not_newer"), (5, WIDTH, True, "bad_digest"), (6, WIDTH + 4, False, "bad_inputs")],
+)
+def test_a_release_that_must_not_run_is_refused_and_the_old_one_drives_on(
+    drive, make_release, version, perceived, damage, reason
+):
     ready(drive)
-    folder, manifest = make_release(version)
+    folder, manifest = make_release(version, perceived)
     if damage:
         (folder / "policy.safetensors").write_bytes(b"\0" * manifest.files["policy.safetensors"].size)
     drive.send("model/active", ModelRelease(version=version, digest=manifest.digest, path=str(folder)))

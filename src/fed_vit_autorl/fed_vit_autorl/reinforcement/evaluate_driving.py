@@ -1,5 +1,6 @@
 """``fedvit evaluate driving``: closed-loop scores on held-out routes, shield on, beside what each part is worth."""
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -7,9 +8,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import click
+import numpy as np
 
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.deployment import keys, release
+from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.perceiver import Perceiver
 from fed_vit_autorl.evaluation.driving import DrivingEvaluator
@@ -17,14 +20,16 @@ from fed_vit_autorl.evaluation.run_log import read_runs, write_runs
 from fed_vit_autorl.reinforcement.closed_loop import MakeDriver, record
 from fed_vit_autorl.reinforcement.collect import FIRST_EVALUATION_SEED
 from fed_vit_autorl.reinforcement.drivers import ExpertDriver, ModelPerception, PolicyDriver, ShieldedDriver
+from fed_vit_autorl.reinforcement.policy import RESIDUAL_HEADS
+from fed_vit_autorl.reinforcement.policy_runtime import load_policy
 from fed_vit_autorl.simulation.config import EgoConfig, WorldConfig
-from fed_vit_autorl.simulation.observation import Observation
 from fed_vit_autorl.simulation.town import TownKind, TownSpec
 from fed_vit_autorl.simulation.weather import WEATHERS
 from fed_vit_autorl.simulation.world import World
 
-VARIANTS = ("shielded", "policy", "expert")
 ROUTES_PER_TOWN = 5
+FRAME_S = 0.1
+"""The slower end of the policy's 10 to 20 Hz."""
 FIGURES = (
     "route_completion",
     "driving_score_lb20",
@@ -74,9 +79,13 @@ class Task:
         """Where the route's run log is kept."""
         return self.folder / self.variant / f"route_{self.index:03d}.jsonl"
 
+    def manifest(self) -> Manifest:
+        """The release's, verified."""
+        return release.verify(self.release, keys.load_public_keys(self.trusted_keys))
 
-def run_town(tasks: list[Task]) -> int:
-    """Drive the routes of one town and variant; the number driven."""
+
+def run_town(tasks: list[Task]) -> None:
+    """Drive the routes of one town and variant."""
     first = tasks[0]
     perceives = first.variant != "expert"
     config = WorldConfig(
@@ -84,39 +93,63 @@ def run_town(tasks: list[Task]) -> int:
         egos={"ego": EgoConfig(first.weather, first.route_length)},
         image=perceives,
         scan=perceives,
+        dt=FRAME_S,
     )
-    make = _drivers(first)
+    make = VARIANTS[first.variant](first)
     with World(config) as world:
         for task in tasks:
             runs = record(world, task.index, make, task.limit_s)
             task.log.parent.mkdir(parents=True, exist_ok=True)
             write_runs(task.log, runs)
-    return len(tasks)
+            completion = ", ".join(f"{run.completion:.2f}" for run in runs)
+            click.echo(f"{task.variant} route {task.index}: completion {completion}", err=True)
 
 
-def _drivers(task: Task) -> MakeDriver:
-    if task.variant == "expert":
-        return lambda name, observation: ExpertDriver(observation)
-    manifest = release.verify(task.release, keys.load_public_keys(task.trusted_keys))
-    policy = runtime.load(task.release, manifest, "policy")
+def _shielded(task: Task) -> MakeDriver:
+    make = _policy(task)
+    return lambda name, observation: ShieldedDriver(observation, make(name, observation))
+
+
+def _policy(task: Task) -> MakeDriver:
+    manifest = task.manifest()
+    return _driving(task, manifest, load_policy(task.release, manifest))
+
+
+def _prior(task: Task) -> MakeDriver:
+    """The proposals that the policy's residuals stand on: the heads that make the residuals give nothing."""
+    manifest = task.manifest()
+    weights = release.read_weights(task.release, manifest, "policy")
+    mute = {name: np.zeros_like(value) for name, value in weights.items() if name.startswith(RESIDUAL_HEADS)}
+    graph = release.read_file(task.release, manifest, "policy.onnx")
+    return _driving(task, manifest, runtime.create(graph, weights | mute))
+
+
+def _driving(task: Task, manifest: Manifest, policy: runtime.ModelRuntime) -> MakeDriver:
     perceiver = Perceiver(runtime.load(task.release, manifest, "perception"))
+    return lambda name, observation: PolicyDriver(observation, policy, ModelPerception(perceiver))
 
-    def make(name: str, observation: Observation) -> PolicyDriver | ShieldedDriver:
-        driver = PolicyDriver(observation, policy, ModelPerception(perceiver))
-        return ShieldedDriver(observation, driver) if task.variant == "shielded" else driver
 
-    return make
+def _expert(task: Task) -> MakeDriver:
+    return lambda name, observation: ExpertDriver(observation)
+
+
+VARIANTS: dict[str, Callable[[Task], MakeDriver]] = {
+    "shielded": _shielded,
+    "policy": _policy,
+    "prior": _prior,
+    "expert": _expert,
+}
+"""Who drives: the policy under the safety shield, the policy alone, the policy without what it learned, the expert."""
 
 
 def evaluate(tasks: list[Task], jobs: int) -> dict[str, dict]:
     """Figures by variant; routes whose log is there are not driven again."""
     missing = [task for task in tasks if not task.log.exists()]
     towns = [list(group) for _, group in groupby(missing, key=lambda task: (task.variant, task.town))]
-    done = len(tasks) - len(missing)
+    click.echo(f"{len(missing)} of {len(tasks)} drives to go", err=True)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for count in pool.map(run_town, towns):
-            done += count
-            click.echo(f"{done} of {len(tasks)} drives", err=True)
+        for _ in pool.map(run_town, towns):
+            pass
     figures = {}
     for variant, group in groupby(tasks, key=lambda task: task.variant):
         evaluator = DrivingEvaluator()
@@ -151,8 +184,8 @@ def driving(
     """Drive held-out routes and score them; towns, seeds and most weathers are ones that no training saw.
 
     The first variant's figures are the result, the others' its ablations: `shielded` is the policy under the safety
-    shield, `policy` the same without it, `expert` the privileged expert. Runs already in OUT for the same release are
-    not driven again.
+    shield, `policy` the same without it, `prior` that without what it learned, `expert` the privileged expert. Runs
+    already in OUT for the same release are not driven again, so an evaluation that was stopped goes on.
     """
     names = variants.split(",")
     if unknown := sorted(set(names) - set(VARIANTS)):

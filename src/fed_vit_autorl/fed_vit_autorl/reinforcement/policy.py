@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fed_vit_autorl.reinforcement.policy_io import EGO_WIDTH, OBJECT_WIDTH, OBJECTS, SECTORS
+from fed_vit_autorl.reinforcement.policy_io import EGO_WIDTH, OBJECT_WIDTH, SECTORS, input_shapes
 from fed_vit_autorl.reinforcement.route import PATH_POINTS, PATH_SPACING_M
 from fed_vit_autorl.simulation.vehicle import VehicleParameters
 
@@ -11,6 +11,8 @@ ACCELERATION_RANGE = (-6.0, 2.0)
 MAX_OFFSET_M = 1.0
 MAX_SPEED = 20.0
 STEERING_RESIDUAL = 0.05
+RESIDUAL_HEADS = ("longitudinal.", "lateral.")
+"""Prefixes of the weights that, set to zero, leave the model-based proposals alone."""
 
 
 class Encoder(nn.Module):
@@ -112,11 +114,4 @@ class Critic(nn.Module):
 
 def example_inputs(feature_width: int, batch: int = 1) -> dict[str, Tensor]:
     """Zero inputs of the right names and shapes, for export."""
-    shapes = {
-        "features": (feature_width,),
-        "objects": (OBJECTS, OBJECT_WIDTH),
-        "free_space": (SECTORS,),
-        "ego": (EGO_WIDTH,),
-        "route": (PATH_POINTS, 3),
-    }
-    return {name: torch.zeros(batch, *shape) for name, shape in shapes.items()}
+    return {name: torch.zeros(batch, *shape) for name, shape in input_shapes(feature_width).items()}

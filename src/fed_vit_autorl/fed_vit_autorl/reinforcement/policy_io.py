@@ -98,6 +98,17 @@ class Proposal:
     path: np.ndarray
 
 
+def input_shapes(feature_width: int) -> dict[str, tuple[int, ...]]:
+    """The inputs by name and their shapes without the batch."""
+    return {
+        "features": (feature_width,),
+        "objects": (OBJECTS, OBJECT_WIDTH),
+        "free_space": (SECTORS,),
+        "ego": (EGO_WIDTH,),
+        "route": (PATH_POINTS, 3),
+    }
+
+
 @dataclass
 class PolicyIO:
     """Inputs and outputs of one drive along one route; keeps `progress`, `lateral` [m] and the object tracks."""

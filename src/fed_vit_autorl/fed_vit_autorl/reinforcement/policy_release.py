@@ -15,8 +15,8 @@ from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.models.export import export_graph, weights_of
 from fed_vit_autorl.reinforcement.policy import VisionPolicy, example_inputs
 from fed_vit_autorl.reinforcement.policy_io import OUTPUTS
+from fed_vit_autorl.reinforcement.policy_runtime import MODEL
 
-MODEL = "policy"
 CARD_TITLE = "# Driving policy\n"
 CARD_TEXT = """
 A small network (residuals on model-based proposals) that takes perception's features and objects, the route, the
@@ -26,12 +26,6 @@ embedded world, on towns with seeds below 1000.
 **Made by** `fedvit train policy`. **Use** it only behind the safety shield; it has never driven a real vehicle.
 
 """
-
-
-def feature_width(folder: Path, manifest: Manifest) -> int:
-    """Length of the features that the release's perception gives."""
-    _, outputs = release.unpack_golden(release.read_file(folder, manifest, release.GOLDEN), "perception")
-    return outputs["features"].shape[1]
 
 
 def write_with_policy(

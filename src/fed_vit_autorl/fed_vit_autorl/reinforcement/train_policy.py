@@ -23,6 +23,7 @@ from fed_vit_autorl.reinforcement.demonstrations import INPUTS, load_shards
 from fed_vit_autorl.reinforcement.drivers import ModelPerception, Perception, TruthPerception
 from fed_vit_autorl.reinforcement.fine_tuning import FineTuningSettings, fine_tune
 from fed_vit_autorl.reinforcement.policy import VisionPolicy
+from fed_vit_autorl.reinforcement.policy_runtime import feature_width, load_policy
 from fed_vit_autorl.reinforcement.validation import validate_safety
 
 PHASES = ("collect", "clone", "reinforce", "export", "validate")
@@ -79,11 +80,11 @@ class Base:
     @property
     def feature_width(self) -> int:
         """Length of its perception's features."""
-        return policy_release.feature_width(self.folder, self.manifest)
+        return feature_width(self.folder, self.manifest)
 
     def policy(self) -> runtime.ModelRuntime | None:
         """Its policy, if it has one: it drives part of the demonstrations."""
-        return runtime.load(self.folder, self.manifest, "policy") if "policy.onnx" in self.manifest.files else None
+        return load_policy(self.folder, self.manifest) if "policy.onnx" in self.manifest.files else None
 
     def perception(self, kind: str, rng: np.random.Generator) -> Perception:
         """What the demonstrations are perceived by."""
