@@ -122,9 +122,9 @@ def test_masked_updates_travel_the_pipeline_and_only_their_mean_comes_out():
     mask = {"secure_mask": {"num_vehicles": 3, "threshold": 2}}
     specs = [{"clip": {"norm": 1.0}}, {"random_k": {"ratio": 0.25, "error_feedback": False}}, mask]
     vehicles = {name: Pipeline.from_config(specs, layout) for name in ("a", "b", "c")}
-    settings = vehicles["a"].mask_settings
-    assert settings.size == 100
-    server, session = SecAggServer(b"s", settings), b"s"
+    assert vehicles["a"].sent == 100
+    settings = vehicles["a"].mask.settings()
+    server, session = SecAggServer(b"s", settings, 100), b"s"
     clients = {name: SecAggClient(name, session, settings, lambda _: b"", lambda *_: True) for name in vehicles}
     for client in clients.values():
         server.add_advertisement(client.advertise())
@@ -134,7 +134,8 @@ def test_masked_updates_travel_the_pipeline_and_only_their_mean_comes_out():
     aggregator = Pipeline.from_config(specs, layout)
     for name in ("a", "b"):
         update = Update({"w": generator.normal(size=400).astype(np.float32)}, UpdateMetadata(3, 1, name, 0))
-        data = vehicles[name].encode(update, lambda values, name=name: clients[name].mask(values, server.inbox(name)))
+        clients[name].collect(server.inbox(name))
+        data = vehicles[name].encode(update, clients[name].mask)
         metadata, words = aggregator.decode_masked(data)
         with pytest.raises(UpdateRefused):
             aggregator.decode(data)

@@ -39,8 +39,8 @@ def sign(name, message):
     return hashlib.sha256(name.encode() + message).digest()
 
 
-def verify(name, message, signature):
-    return signature == sign(name, message)
+def verify(member, message):
+    return member.signature == sign(member.vehicle, message)
 
 
 class Session:
@@ -48,8 +48,8 @@ class Session:
 
     def __init__(self, count, threshold, degree=None, size=5):
         self.session = secrets.token_bytes(32)
-        self.settings = SecAggSettings(size, count, threshold, degree)
-        self.server = SecAggServer(self.session, self.settings)
+        self.settings = SecAggSettings(count, threshold, degree)
+        self.server = SecAggServer(self.session, self.settings, size)
         self.names = [f"v{index:03}" for index in range(count)]
         self.clients = {name: self.client(name) for name in self.names}
         generator = np.random.default_rng(count)
@@ -70,10 +70,14 @@ class Session:
             self.server.add_shares(self.clients[name].share(roster))
 
     def mask(self, names, weight=1.0):
-        masked = {n: self.clients[n].mask(self.values[n], self.server.inbox(n), weight) for n in names}
+        masked = {name: self.masked(name, weight) for name in names}
         for name, words in masked.items():
             self.server.add_masked(name, words)
         return masked
+
+    def masked(self, name, weight=1.0):
+        self.clients[name].collect(self.server.inbox(name))
+        return self.clients[name].mask(self.values[name], weight)
 
     def unmask(self, names):
         request = self.server.request()
@@ -117,6 +121,37 @@ def test_vehicles_drop_out_at_every_step(count, threshold, degree, dropped):
     assert weight == len(survivors)
 
 
+def restarted(session, name):
+    """The vehicle in a new process, with what the old one had stored."""
+    client = session.client(name)
+    client.load_state(session.clients[name].state())
+    session.clients[name] = client
+
+
+def test_a_vehicle_that_restarts_after_every_step_goes_on():
+    session = Session(5, 3)
+    session.advertise()
+    restarted(session, "v001")
+    session.share()
+    restarted(session, "v001")
+    session.clients["v001"].collect(session.server.inbox("v001"))
+    restarted(session, "v001")
+    session.server.add_masked("v001", session.clients["v001"].mask(session.values["v001"]))
+    session.mask(["v000", "v002"])
+    restarted(session, "v001")
+    mean, _ = session.unmask(["v000", "v001", "v002"])
+    np.testing.assert_allclose(mean, session.mean(["v000", "v001", "v002"]), atol=1e-6)
+    restarted(session, "v001")
+    assert reason_of(session.clients["v001"].unmask, session.server.request()) == SecAggReason.OUT_OF_ORDER
+
+
+def test_the_state_of_another_vehicle_or_session_is_refused():
+    session, other = Session(3, 2), Session(3, 2)
+    stored = session.clients["v000"].state()
+    for client in (session.clients["v001"], other.clients["v000"]):
+        assert reason_of(client.load_state, stored) == SecAggReason.MALFORMED_MESSAGE
+
+
 def test_weights_stay_hidden_and_weigh():
     session = Session(4, 3)
     session.advertise()
@@ -147,7 +182,7 @@ def test_a_late_update_of_a_vehicle_declared_lost_stays_masked_by_its_own_seed()
     session = Session(5, 3)
     session.advertise()
     session.share()
-    late = session.clients["v004"].mask(session.values["v004"], session.server.inbox("v004"))
+    late = session.masked("v004")
     session.mask(session.names[:4])
     session.unmask(session.names[:4])
     # The server has the key of v004 now, and may take all pairwise masks off; the seed's mask remains.
@@ -163,7 +198,7 @@ def test_a_server_that_tells_two_stories_opens_nobody(split):
     session.advertise()
     session.share()
     for name in session.names:
-        session.clients[name].mask(session.values[name], session.server.inbox(name))
+        session.masked(name)
     victim = session.names[0]
     stories = [UnmaskRequest(session.session, session.names), UnmaskRequest(session.session, session.names[1:])]
     replies = [session.clients[n].unmask(stories[index >= split]) for index, n in enumerate(session.names)]
@@ -179,7 +214,17 @@ def test_a_vehicle_answers_once_and_not_below_the_threshold():
     session.mask(session.names)
     client = session.clients["v000"]
     assert reason_of(client.unmask, UnmaskRequest(session.session, session.names[:3])) == SecAggReason.BELOW_THRESHOLD
-    assert reason_of(client.unmask, UnmaskRequest(session.session, session.names)) == SecAggReason.OUT_OF_ORDER
+    client.unmask(UnmaskRequest(session.session, session.names))
+    assert reason_of(client.unmask, UnmaskRequest(session.session, session.names[:4])) == SecAggReason.OUT_OF_ORDER
+
+
+def test_a_request_that_leaves_the_asked_vehicle_out_is_not_answered():
+    session = Session(5, 3)
+    session.advertise()
+    session.share()
+    session.mask(session.names)
+    request = UnmaskRequest(session.session, session.names[1:])
+    assert reason_of(session.clients["v000"].unmask, request) == SecAggReason.MALFORMED_MESSAGE
 
 
 def test_below_the_threshold_the_server_stops_at_every_step():
@@ -208,7 +253,8 @@ def test_a_masked_zero_looks_random():
     session.advertise()
     session.share()
     client = session.clients["v000"]
-    words = client.mask(np.zeros(200_000, np.float32), session.server.inbox("v000"))
+    client.collect(session.server.inbox("v000"))
+    words = client.mask(np.zeros(200_000, np.float32))
     # Bits of a uniform word: 6.4 million fair coins, σ of the share 0.0002.
     assert np.unpackbits(words.view(np.uint8)).mean() == pytest.approx(0.5, abs=0.0012)
     counts = np.bincount(words >> 24, minlength=256)
@@ -245,13 +291,13 @@ def test_segments_join_into_one_stream_and_masks_cancel():
 
 @pytest.mark.parametrize("value", [1.5, -1.01, np.nan, np.inf])
 def test_values_that_would_overflow_are_refused(value):
-    configured = SecAggSettings(3, 10, 6)
+    configured = SecAggSettings(10, 6)
     assert reason_of(to_ring, np.array([0, value, 0], np.float32), 1.0, configured) == SecAggReason.OVERFLOW
 
 
 @given(st.integers(2, 4000), st.floats(-1, 1, width=32), st.floats(0.01, 1))
 def test_the_sum_of_a_whole_fleet_at_the_limit_does_not_wrap(count, value, weight):
-    configured = SecAggSettings(1, count, count)
+    configured = SecAggSettings(count, count)
     one = to_ring(np.array([value], np.float32), weight, configured)
     total = (one.astype(np.uint64) * count).astype(np.uint32)
     mean, weights = from_ring(total, configured)
@@ -260,12 +306,10 @@ def test_the_sum_of_a_whole_fleet_at_the_limit_does_not_wrap(count, value, weigh
 
 
 def test_too_many_vehicles_for_the_ring_are_refused():
-    assert reason_of(SecAggSettings, 1, 10_000_000, 9_000_000) == SecAggReason.OVERFLOW
+    assert reason_of(SecAggSettings, 10_000_000, 9_000_000) == SecAggReason.OVERFLOW
 
 
-@pytest.mark.parametrize(
-    "arguments", [(0,), (1, 1, 1), (1, 10, 5), (1, 10, 11), (1, 10, 8, 3), (1, 10, 8, 10), (1, 10, 8, None, 0.0)]
-)
+@pytest.mark.parametrize("arguments", [(1, 1), (10, 5), (10, 11), (10, 8, 3), (10, 8, 10), (10, 8, None, 0.0)])
 def test_settings_without_secrecy_are_refused(arguments):
     assert reason_of(SecAggSettings, *arguments) == SecAggReason.BAD_SETTINGS
 
@@ -339,14 +383,14 @@ class TestHostileMessages:
         session.share()
         inbox = session.server.inbox("v000")
         inbox["v001"] = inbox["v001"][:-1] + bytes([inbox["v001"][-1] ^ 1])
-        assert reason_of(session.clients["v000"].mask, session.values["v000"], inbox) == SecAggReason.BAD_SHARE
+        assert reason_of(session.clients["v000"].collect, inbox) == SecAggReason.BAD_SHARE
 
     def test_an_inbox_with_too_few_or_unknown_senders(self):
         for inbox, expected in (({}, SecAggReason.BELOW_THRESHOLD), ({"x": b""}, SecAggReason.UNKNOWN_VEHICLE)):
             session = Session(4, 3)
             session.advertise()
             session.share()
-            assert reason_of(session.clients["v000"].mask, session.values["v000"], inbox) == expected
+            assert reason_of(session.clients["v000"].collect, inbox) == expected
 
     def test_steps_of_strangers_repeated_or_out_of_order(self):
         session = Session(4, 3)

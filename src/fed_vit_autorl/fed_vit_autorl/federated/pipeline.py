@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..privacy.secagg.settings import SecAggSettings
 from .refusal import ConfigurationReason, ConfigurationRefused, UpdateReason, UpdateRefused
 from .stages import STAGES, Context, Form, Parts, SecureMask, Stage
 from .update import MAX_HEADER_BYTES, Header, Layout, Update, UpdateMetadata, pack, unpack
@@ -47,14 +46,17 @@ class Pipeline:
         return 5 * self.layout.size + 2 * MAX_HEADER_BYTES + 1024
 
     @property
-    def mask_settings(self) -> SecAggSettings | None:
-        """Settings of a session of secure aggregation, None when updates are not masked."""
-        if not self.stages or not isinstance(self.stages[-1], SecureMask):
-            return None
+    def mask(self) -> SecureMask | None:
+        """The stage that hides single updates, None where each can be read."""
+        return self.stages[-1] if self.stages and isinstance(self.stages[-1], SecureMask) else None
+
+    @property
+    def sent(self) -> int:
+        """How many of the model's values an update sends."""
         size = self.layout.size
         for stage in self.stages:
             size = stage.sent(size)
-        return self.stages[-1].settings(size)
+        return size
 
     def encode(self, update: Update, mask: Callable[[np.ndarray], np.ndarray] | None = None) -> bytes:
         """Wire bytes of `update`; raises `UpdateRefused` when it has a NaN, an infinity or another layout.

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ..federated.update import Layout, Tensors
 from .secagg import SecAggClient, SecAggReason, SecAggRefused, SecAggServer, SecAggSettings
+from .secagg.messages import Advertisement
 
 PROTOCOLS = ("shamir_secret_sharing",)
 
@@ -48,8 +49,7 @@ class SecureAggregator:
     ) -> None:
         if protocol not in PROTOCOLS:
             raise SecAggRefused(SecAggReason.BAD_SETTINGS, f"protocol {protocol!r}, known: {', '.join(PROTOCOLS)}")
-        SecAggSettings(1, num_vehicles, threshold, neighbours, value_range)  # refuse what cannot work now
-        self._options = (num_vehicles, threshold, neighbours, value_range)
+        self._settings = SecAggSettings(num_vehicles, threshold, neighbours, value_range)
         self.vehicles = [f"vehicle-{index}" for index in range(num_vehicles)]
         self._identities = {vehicle: Ed25519PrivateKey.generate() for vehicle in self.vehicles}
         self._layout: Layout | None = None
@@ -62,7 +62,8 @@ class SecureAggregator:
         client = self._clients.get(vehicle)
         if client is None:
             raise SecAggRefused(SecAggReason.UNKNOWN_VEHICLE, f"{vehicle!r} is not in the fleet")
-        words = client.mask(self._layout.flatten(update), self._server.inbox(vehicle), weight)
+        client.collect(self._server.inbox(vehicle))
+        words = client.mask(self._layout.flatten(update), weight)
         return EncryptedUpdate(vehicle, words)
 
     def aggregate_encrypted(self, updates: Sequence[EncryptedUpdate]) -> EncryptedSum:
@@ -82,11 +83,10 @@ class SecureAggregator:
         return layout.unflatten(mean)
 
     def _open_session(self, layout: Layout) -> None:
-        settings = SecAggSettings(layout.size, *self._options)
         session = secrets.token_bytes(32)
-        self._server = SecAggServer(session, settings)
+        self._server = SecAggServer(session, self._settings, layout.size)
         self._clients = {
-            vehicle: SecAggClient(vehicle, session, settings, self._identities[vehicle].sign, self._verify)
+            vehicle: SecAggClient(vehicle, session, self._settings, self._identities[vehicle].sign, self._verify)
             for vehicle in self.vehicles
         }
         for client in self._clients.values():
@@ -96,9 +96,9 @@ class SecureAggregator:
             self._server.add_shares(client.share(roster))
         self._layout = layout
 
-    def _verify(self, vehicle: str, message: bytes, signature: bytes) -> bool:
+    def _verify(self, member: Advertisement, message: bytes) -> bool:
         try:
-            self._identities[vehicle].public_key().verify(signature, message)
+            self._identities[member.vehicle].public_key().verify(member.signature, message)
         except (KeyError, InvalidSignature):
             return False
         return True

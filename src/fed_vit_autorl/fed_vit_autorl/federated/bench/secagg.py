@@ -21,9 +21,9 @@ def secagg() -> dict[str, Any]:
     """One client of 5.7 million parameters with 10 neighbours; the server's unmasking with 10 of 100 dropped."""
     theirs = run_peer("flwr_secagg.py", str(NEIGHBOURS))
     layout = Layout.of({name: np.empty(shape, np.float32) for name, shape in SHAPES.items()})
-    settings = SecAggSettings(PARAMETERS, VEHICLES, VEHICLES - DROPPED, NEIGHBOURS)
+    settings = SecAggSettings(VEHICLES, VEHICLES - DROPPED, NEIGHBOURS)
     session = secrets.token_bytes(32)
-    server = SecAggServer(session, settings)
+    server = SecAggServer(session, settings, PARAMETERS)
     names = [f"v{index:03}" for index in range(VEHICLES)]
     clients = {name: SecAggClient(name, session, settings, lambda _: b"", lambda *_: True) for name in names}
     for client in clients.values():
@@ -36,7 +36,8 @@ def secagg() -> dict[str, Any]:
     for name in survivors:
         # The vehicle's whole step: flatten, quantise, agree on 10 keys, open 10 shares, add 11 masks.
         start = time.perf_counter()
-        masked = clients[name].mask(layout.flatten(update), inboxes[name])
+        clients[name].collect(inboxes[name])
+        masked = clients[name].mask(layout.flatten(update))
         mask_s.append(time.perf_counter() - start)
         server.add_masked(name, masked)
         total += layout.flatten(update)

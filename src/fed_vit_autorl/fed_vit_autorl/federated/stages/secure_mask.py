@@ -26,11 +26,11 @@ class SecureMask(Stage):
     lossy = False
 
     def __post_init__(self) -> None:
-        self.settings(1)
+        self.settings()
 
-    def settings(self, size: int) -> SecAggSettings:
-        """Settings of a session over `size` values."""
-        return SecAggSettings(size, self.num_vehicles, self.threshold, self.neighbours, self.value_range)
+    def settings(self) -> SecAggSettings:
+        """Settings of a round's session."""
+        return SecAggSettings(self.num_vehicles, self.threshold, self.neighbours, self.value_range)
 
     def produces(self, form: Form) -> Form:
         return Form.RING

@@ -1,6 +1,6 @@
 """What vehicles and server tell each other; bytes by `encode` and `decode`.
 
-Step 3, the masked update, is no message of this module: it travels as an update (stage `secure_mask`).
+The masked update is no message of this module: it travels as an update (stage `secure_mask`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ Key = bytes
 
 
 class Advertisement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Step 0, vehicle → server → all: public X25519 keys of this session, signed with the vehicle's identity."""
+    """Vehicle → server → all: public X25519 keys of this session, signed with the vehicle's identity, and the
+    certificate that says whose signature it is, where the others don't know.
+    """
 
     vehicle: str
     seal_key: Key
     mask_key: Key
     signature: bytes = b""
+    certificate: bytes = b""
 
     def signed_part(self, session: bytes) -> bytes:
         return b"fed-vit-autorl secagg keys" + msgspec.msgpack.encode(
@@ -31,7 +34,7 @@ class Advertisement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Roster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Step 1, server → all: who takes part, in the order of names."""
+    """Server → all: who takes part, in the order of names."""
 
     session: bytes
     members: list[Advertisement]
@@ -41,7 +44,7 @@ class Roster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Step 2, vehicle → server → neighbours: shares sealed for each of them, and the digest of the mask's seed."""
+    """Vehicle → server → neighbours: shares sealed for each of them, and the digest of the mask's seed."""
 
     vehicle: str
     commitment: bytes
@@ -49,14 +52,14 @@ class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UnmaskRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Step 4, server → survivors: whose updates are in the sum."""
+    """Server → survivors: whose updates are in the sum."""
 
     session: bytes
     survivors: list[str]
 
 
 class UnmaskReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Step 5, vehicle → server: shares of survivors' seeds and of drop-outs' keys, by owner; no owner is in both."""
+    """Vehicle → server: shares of survivors' seeds and of drop-outs' keys, by owner; no owner is in both."""
 
     vehicle: str
     seed_shares: dict[str, bytes]

@@ -17,28 +17,28 @@ _ZEROS = bytes(4 * SEGMENT)
 
 
 def to_ring(values: np.ndarray, weight: float, settings: SecAggSettings) -> np.ndarray:
-    """float32 (size,) → uint32 (size + 1,): weight · value in steps of value_range / levels, then the weight itself.
+    """float32 (n,) → uint32 (n + 1,): weight · value in steps of value_range / levels, then the weight itself.
 
     `weight` is in (0, 1]. Raises `SecAggRefused` (overflow) for a value outside ±value_range or a NaN.
     """
-    if values.shape != (settings.size,) or not 0 < weight <= 1:
+    if values.ndim != 1 or not 0 < weight <= 1:
         raise SecAggRefused(SecAggReason.MALFORMED_MESSAGE, f"{values.shape} values of weight {weight}")
-    largest = float(np.maximum(values.max(), -values.min()))
+    largest = float(np.maximum(values.max(initial=0), -values.min(initial=0)))
     if not largest <= settings.value_range:
         raise SecAggRefused(SecAggReason.OVERFLOW, f"|value| {largest:g} exceeds the range {settings.value_range:g}")
-    ring = np.empty(settings.size + 1, np.uint32)
+    ring = np.empty(values.size + 1, np.uint32)
     factor = np.float32(weight * settings.levels / settings.value_range)
 
     def work(start: int, stop: int) -> None:
         np.rint(values[start:stop] * factor, out=ring[start:stop].view(np.int32), casting="unsafe")
 
-    for_spans(settings.size, work)
+    for_spans(values.size, work)
     ring[-1] = max(1, round(weight * settings.levels))
     return ring
 
 
 def from_ring(ring: np.ndarray, settings: SecAggSettings) -> tuple[np.ndarray, float]:
-    """Sum in the ring → weighted mean float32 (size,) and the sum of weights.
+    """Sum in the ring (n + 1,) → weighted mean float32 (n,) and the sum of weights.
 
     Raises `SecAggRefused` (unmask_mismatch) when a word is where no sum can be: a mask did not cancel.
     """

@@ -22,20 +22,21 @@ class SecAggServer:
     and by the vehicles. Every method raises `SecAggRefused` and leaves the session as it was.
     """
 
-    def __init__(self, session: bytes, settings: SecAggSettings) -> None:
+    def __init__(self, session: bytes, settings: SecAggSettings, size: int) -> None:
+        """`size`: values of an update."""
         self.session = session
         self._settings = settings
         self._advertised: dict[str, Advertisement] = {}
         self._roster: Roster | None = None
         self._shares: dict[str, Shares] = {}
         self._sharing_closed = False
-        self._sum = np.zeros(settings.size + 1, np.uint32)
+        self._sum = np.zeros(size + 1, np.uint32)
         self._survivors: set[str] = set()
         self._masking_closed = False
         self._replies: dict[str, UnmaskReply] = {}
 
     def add_advertisement(self, message: Advertisement) -> None:
-        """Step 0 of one vehicle."""
+        """Keys of one vehicle."""
         self._expect(self._roster is None, message.vehicle, self._advertised)
         if len(self._advertised) == self._settings.num_vehicles:
             raise SecAggRefused(SecAggReason.OVERFLOW, f"more than {self._settings.num_vehicles} vehicles")
@@ -44,7 +45,7 @@ class SecAggServer:
         self._advertised[message.vehicle] = message
 
     def roster(self) -> Roster:
-        """Step 1: closes step 0."""
+        """Who takes part: no keys are taken any more."""
         if self._roster is None:
             self._enough(len(self._advertised))
             self._roster = Roster(self.session, [self._advertised[name] for name in sorted(self._advertised)])
@@ -54,7 +55,7 @@ class SecAggServer:
         return self._roster
 
     def add_shares(self, message: Shares) -> None:
-        """Step 2 of one vehicle."""
+        """Sealed shares of one vehicle."""
         self._expect(self._roster is not None and not self._sharing_closed, message.vehicle, self._shares)
         self._known(message.vehicle, self._number)
         if set(message.sealed) != set(self._graph[message.vehicle]):
@@ -62,14 +63,14 @@ class SecAggServer:
         self._shares[message.vehicle] = message
 
     def inbox(self, vehicle: str) -> dict[str, bytes]:
-        """What the neighbours of `vehicle` sealed for it: closes step 2."""
+        """What the neighbours of `vehicle` sealed for it: no shares are taken any more."""
         self._enough(len(self._shares))
         self._known(vehicle, self._shares)
         self._sharing_closed = True
         return {name: self._shares[name].sealed[vehicle] for name in self._graph[vehicle] if name in self._shares}
 
     def add_masked(self, vehicle: str, words: np.ndarray) -> None:
-        """Step 3 of one vehicle: the masked update, uint32 (size + 1,), joins the sum."""
+        """A vehicle's masked update, uint32 (size + 1,), joins the sum."""
         self._expect(self._sharing_closed and not self._masking_closed, vehicle, self._survivors)
         self._known(vehicle, self._shares)
         if words.dtype != np.uint32 or words.shape != self._sum.shape:
@@ -78,13 +79,13 @@ class SecAggServer:
         self._survivors.add(vehicle)
 
     def request(self) -> UnmaskRequest:
-        """Step 4: closes step 3."""
+        """Whose updates are in the sum: none is taken any more."""
         self._enough(len(self._survivors))
         self._masking_closed = True
         return UnmaskRequest(self.session, sorted(self._survivors))
 
     def add_reply(self, message: UnmaskReply) -> None:
-        """Step 5 of one survivor."""
+        """Shares that one survivor reveals."""
         self._expect(self._masking_closed, message.vehicle, self._replies)
         self._known(message.vehicle, self._survivors)
         own_circle = {message.vehicle, *self._graph[message.vehicle]}

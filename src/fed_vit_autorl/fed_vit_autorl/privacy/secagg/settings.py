@@ -14,13 +14,12 @@ RING_HALF = 1 << 30  # sums stay within ± this, half of the ring: garbage falls
 
 @dataclass(frozen=True)
 class SecAggSettings:
-    """`size` values per update, each in ±`value_range`; at most `num_vehicles`, of which `threshold` must survive.
+    """Values of an update in ±`value_range`; at most `num_vehicles`, of which `threshold` must survive.
 
     `neighbours` (even) is the degree of the mask graph, None for everybody; with it, work per vehicle no longer grows
     with the fleet. Raises `SecAggRefused` for settings under which a sum could overflow or secrecy would fail.
     """
 
-    size: int
     num_vehicles: int = 100
     threshold: int = 80
     neighbours: int | None = None
@@ -28,8 +27,7 @@ class SecAggSettings:
 
     def __post_init__(self) -> None:
         problem = (
-            ("size must be positive" if self.size < 1 else "")
-            or ("at least 2 vehicles are needed" if self.num_vehicles < 2 else "")
+            ("at least 2 vehicles are needed" if self.num_vehicles < 2 else "")
             or ("value_range must be positive" if not (np.isfinite(self.value_range) and self.value_range > 0) else "")
             or (
                 f"threshold {self.threshold} must be a majority of {self.num_vehicles} and not more"
