@@ -28,9 +28,11 @@ ROUTE_M = 600.0
 CAPACITY_BYTES = 64 << 30
 
 
-class Drive(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One run of the world: `egos` vehicles of one weather in one town, each kept every `interval_s`, `samples` in
-    all."""
+class Drive(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One run of the world: `egos` vehicles of one weather in one town, each kept every `interval_s`, `samples` in all.
+
+    Around them drive `vehicles`, walk `pedestrians`, and cycle so many more `cyclists` than traffic has anyway.
+    """
 
     town: TownSpec
     weather: str = "noon"
@@ -38,6 +40,7 @@ class Drive(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     egos: int = 6
     vehicles: int = 40
     pedestrians: int = 40
+    cyclists: int = 0
     interval_s: float = 0.8
     seed: int = 1
     points: bool = False
@@ -59,6 +62,7 @@ def collect(drive: Drive, folder: Path, report: Callable[[int], None] = lambda k
         egos={name: EgoConfig(drive.weather, ROUTE_M) for name in names},
         vehicles=drive.vehicles,
         pedestrians=drive.pedestrians,
+        cyclists=drive.cyclists,
         dt=STEP_S,
     )
     with World(config) as world:

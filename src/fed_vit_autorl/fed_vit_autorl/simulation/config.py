@@ -40,7 +40,8 @@ class EgoConfig:
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """`egos` by name; `vehicles` and `pedestrians` around them; `image` and `scan` switch the sensors on.
+    """`egos` by name; `vehicles`, `pedestrians` and so many more `cyclists` around them; `image` and `scan` switch the
+    sensors on.
 
     `dt` is the step [s]. Raises `ConfigRefused`, `TownRefused`, `WeatherRefused`.
     """
@@ -49,6 +50,7 @@ class WorldConfig:
     egos: dict[str, EgoConfig] = field(default_factory=lambda: {"vehicle_0": EgoConfig()})
     vehicles: int = 24
     pedestrians: int = 24
+    cyclists: int = 0
     camera: CameraSpec = field(default_factory=CameraSpec)
     lidar: LidarSpec = field(default_factory=LidarSpec)
     vehicle: VehicleParameters = field(default_factory=VehicleParameters)
@@ -61,6 +63,7 @@ class WorldConfig:
             "egos: 1 to 50": 1 <= len(self.egos) <= 50,
             "vehicles: 0 to 300": 0 <= self.vehicles <= 300,
             "pedestrians: 0 to 300": 0 <= self.pedestrians <= 300,
+            "cyclists: 0 to 100": 0 <= self.cyclists <= 100,
             "dt: 0.01 to 0.2 s": math.isfinite(self.dt) and 0.01 <= self.dt <= 0.2,
             "camera: 16 to 4096 pixels a side": all(16 <= n <= 4096 for n in (self.camera.width, self.camera.height)),
             "lidar: 1 to 128 beams, 8 to 4096 columns": 1 <= self.lidar.beams <= 128

@@ -53,11 +53,11 @@ class RoadUserState:
     speed: float
 
 
-def kinds_of_traffic(vehicles: int, pedestrians: int, rng: np.random.Generator) -> list[str]:
-    """The kind of each road user, vehicles first."""
+def kinds_of_traffic(vehicles: int, pedestrians: int, cyclists: int, rng: np.random.Generator) -> list[str]:
+    """The kind of each road user: vehicles, a few of them bicycles, then pedestrians, then `cyclists` more."""
     share = np.array([KINDS[name].share for name in VEHICLE_KINDS])
     chosen = [str(name) for name in rng.choice(VEHICLE_KINDS, vehicles, p=share / share.sum())]
-    return chosen + ["pedestrian"] * pedestrians
+    return chosen + ["pedestrian"] * pedestrians + ["cyclist"] * cyclists
 
 
 class Traffic:

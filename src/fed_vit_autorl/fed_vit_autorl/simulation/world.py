@@ -37,7 +37,7 @@ class World:
         self.dt = config.dt
         self.town = build_town(config.town)
         rng = np.random.default_rng([config.town.seed, 2])
-        kinds = kinds_of_traffic(config.vehicles, config.pedestrians, rng)
+        kinds = kinds_of_traffic(config.vehicles, config.pedestrians, config.cyclists, rng)
         self.stage = Stage(config.egos)
         slots = slots_for(kinds + ["sedan"] * len(config.egos) + self.stage.kinds, rng)
         self.scene = Scene(self.town, slots)
