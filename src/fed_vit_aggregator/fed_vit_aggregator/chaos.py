@@ -108,7 +108,12 @@ class Chaos:
         self.faults["clock_jump"] += 1
 
     def _wait(self, condition: Callable[[dict], bool]) -> None:
-        self.fleet.wait(condition, ROUND_TIMEOUT_S)
+        def watched(state: dict) -> bool:
+            # A vehicle whose disk is full as it starts can only end.
+            self.faults["respawn"] += self.fleet.respawn()
+            return condition(state)
+
+        self.fleet.wait(watched, ROUND_TIMEOUT_S)
 
 
 def compare(folder: Path, rounds: int, kills: int, seed: int, say: Callable[[str], None]) -> dict:

@@ -88,6 +88,13 @@ class VirtualFleet:
             process.kill()
             process.wait()
 
+    def respawn(self) -> int:
+        """Starts again what ended by itself, as a vehicle's supervisor does; how many that were."""
+        ended = [index for index, host in enumerate(self.hosts) if host is not None and host.poll() is not None]
+        for index in ended:
+            self.start_host(index)
+        return len(ended)
+
     def state(self) -> dict | None:
         """What the page shows; None while the aggregator is away."""
         try:
