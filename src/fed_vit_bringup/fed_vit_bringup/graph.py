@@ -15,6 +15,8 @@ Value = bool | int | float | str | list
 
 # The shield is up before anything can drive, and the last to go.
 BRINGUP_ORDER = ("safety", "latency", "perception", "policy", "client")
+# What watches and learns stands back from what drives.
+NICENESS = {"latency": 5, "client": 10}
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class NodeSpec:
         lifecycle: the node is brought up by configure and activate.
         respawn: started again, with a growing delay, when its process dies.
         required: the whole graph stops when its process ends.
+        niceness: how far the process stands back from the others where cores are few, 0 to 19.
         screen: what the process prints goes to the terminal instead of its log file.
         environment: added to the process's environment.
         folder: working folder of the process; relative paths in parameters start there.
@@ -46,6 +49,7 @@ class NodeSpec:
     lifecycle: bool = True
     respawn: bool = False
     required: bool = False
+    niceness: int = 0
     screen: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: str = "."
@@ -55,6 +59,11 @@ class NodeSpec:
     def full_name(self) -> str:
         """Namespace and name, as other nodes see it."""
         return f"{self.namespace.rstrip('/')}/{self.name}"
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What stands before the node's program on its command line."""
+        return ("nice", "-n", str(self.niceness)) if self.niceness else ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,7 @@ def vehicle_graph(
             executable=f"{name}_node",
             remappings=tuple((sensors or {}).items()),
             respawn=arguments.use_respawn,
+            niceness=NICENESS.get(name, 0),
             **arguments.common(name, (parameters or {}).get(name, {})),
         )
         for name in BRINGUP_ORDER

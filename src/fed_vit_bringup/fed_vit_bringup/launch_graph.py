@@ -104,6 +104,7 @@ def node_action(spec: NodeSpec, api: LaunchApi) -> Any:
         ros_arguments=["--log-level", spec.log_level],
         additional_env=dict(spec.environment),
         cwd=spec.folder,
+        prefix=" ".join(spec.prefix) or None,
         respawn=spec.respawn,
         respawn_delay=RESPAWN_DELAY_S,
         output="screen",

@@ -67,7 +67,7 @@ class NodeProcess:
         self.log_path = log_folder / f"{stem}.log"
         parameters_file = log_folder / f"{stem}.yaml"
         parameters_file.write_text(yaml.safe_dump({spec.full_name: {"ros__parameters": dict(spec.parameters)}}))
-        command = dying_with_parent([str(executable(spec)), *ros_arguments(spec, parameters_file)])
+        command = dying_with_parent([*spec.prefix, str(executable(spec)), *ros_arguments(spec, parameters_file)])
         with self.log_path.open("ab") as log:
             output = None if spec.screen else log
             self._process = subprocess.Popen(
@@ -77,7 +77,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,
+                process_group=0,  # not a session of its own: kernels that share the processor by session ignore niceness
             )
         self.pid = self._process.pid
 

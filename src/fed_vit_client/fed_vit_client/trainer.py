@@ -4,7 +4,6 @@ files.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sys
@@ -23,8 +22,6 @@ from fed_vit_autorl.federated.model_tensors import trainable
 from fed_vit_autorl.federated.update import Tensors
 
 NICEST = 19
-# Kernels with autogroups share the processor between sessions first; a process's niceness counts within its own.
-SESSION_PRIORITY = Path("/proc/self/autogroup")
 
 
 def train(folder: Path) -> None:
@@ -95,9 +92,6 @@ def _first_time(make):
 def main() -> None:
     """Lowers the priority and trains."""
     os.nice(NICEST)
-    # Absent on many kernels, refused in some containers: the niceness above holds either way.
-    with contextlib.suppress(OSError):
-        SESSION_PRIORITY.write_text(str(NICEST))
     train(Path(sys.argv[1]))
 
 

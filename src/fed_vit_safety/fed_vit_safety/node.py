@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from fed_vit_msgs.msg import ControlCommand, ControlProposal, OperatorAlert, StageStamp, VehicleEvent
+from rclpy.time import Time
 from std_srvs.srv import Trigger
 
 from fed_vit_autorl.safety.assumptions import Assumptions
@@ -61,6 +62,7 @@ class SafetyNode(VehicleNode):
         self._inputs = ShieldInputs()
         self._answering = ControlProposal()
         self._told: tuple = ()
+        self._decided: Time | None = None
         self._manoeuvre: Manoeuvre = NORMAL
         self._commands = self.publish_on("control/commands")
         self._states = self.publish_on("safety/state")
@@ -117,13 +119,14 @@ class SafetyNode(VehicleNode):
     # Outputs
 
     def _tick(self) -> None:
-        self._decide(None)
+        if self.get_clock().now() != self._decided:  # a simulated clock that stands has had its command
+            self._decide(None)
 
     def _decide(self, stamp: StageStamp | None) -> None:
         """Publishes a command. Its trace is that of the proposal it goes back to, closed when first answered."""
-        now = self.get_clock().now().nanoseconds * 1e-9
+        self._decided = self.get_clock().now()
         try:
-            output = self._shield.step(self._inputs, now)
+            output = self._shield.step(self._inputs, self._decided.nanoseconds * 1e-9)
         except Exception:  # whatever goes wrong in here, the vehicle stops and an operator hears of it
             self.get_logger().error(traceback.format_exc(), throttle_duration_sec=1.0)
             self._inputs.shield_fault = True

@@ -97,7 +97,7 @@ class TrainerProcess:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **threads},
-                start_new_session=True,
+                process_group=0,
             )
 
     def poll(self, now: float) -> TrainingResult | None:

@@ -1,5 +1,6 @@
 """The demo's fleet: the graph with its parameters, and what truly happened in the world."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from fed_vit_sim.truth_sink import Summary, VehicleSummary
 
 TOWN_SEED = 3
 ROUTE_LENGTH_M = 400.0
+OBSERVER_NICENESS = 5
+CORES_PER_VEHICLE = 3  # for its nodes, its training and its share of the world in real time
 
 
 def demo_graph(
@@ -35,6 +38,7 @@ def demo_graph(
         "town_seed": TOWN_SEED,
         "route_length": ROUTE_LENGTH_M,
         "truth": str(output / "world"),
+        "speed": min(1.0, len(os.sched_getaffinity(0)) / (CORES_PER_VEHICLE * len(domains))),
     }
     arguments = FleetArguments(vehicles=len(domains), learning=True)
     graph = fleet_graph(arguments, parameters={**parameters, "world": {"world": world}})
@@ -45,6 +49,7 @@ def demo_graph(
         namespace="/",
         parameters={"use_sim_time": True, "vehicles": list(domains), "output": str(output), "record": record},
         lifecycle=False,
+        niceness=OBSERVER_NICENESS,
     )
     # The observer listens before the world's first frame.
     return Graph((*graph.nodes[:-1], observer, graph.nodes[-1]), graph.autostart)
