@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fed_vit_autorl.simulation.lidar import LidarSpec
+from fed_vit_autorl.simulation.rendering import CameraSpec
 from fed_vit_bringup.graph import Arguments, FleetArguments, fleet_graph
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -20,10 +22,24 @@ SCHEMAS = {
 }
 
 
+def schema_of(name):
+    module, _, attribute = SCHEMAS[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+@pytest.mark.parametrize("name", ["perception", "client", "safety"])
+def test_sensors_are_where_the_embedded_world_mounts_them(name):
+    given = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())[f"/**/{name}"]["ros__parameters"]
+    mounts = {"lidar_position": LidarSpec().base_from_lidar, "camera_position": CameraSpec().model.base_from_camera}
+    for parameter, mount in mounts.items():
+        if parameter in given:
+            assert given[parameter] == mount[:3, 3].tolist()
+            assert getattr(schema_of(name)(), parameter) == given[parameter]
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_nodes_file_names_parameters_that_it_has(name):
-    module, _, attribute = SCHEMAS[name].partition(":")
-    schema = getattr(import_module(module), attribute)
+    schema = schema_of(name)
     given = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())[f"/**/{name}"]["ros__parameters"]
     unknown = set(given) - set(schema.__dataclass_fields__)
     assert not unknown
@@ -45,8 +61,7 @@ def test_the_graph_hands_every_node_its_file():
 def test_what_a_graph_sets_is_a_parameter_of_the_node():
     for node in fleet_graph(FleetArguments(vehicles=1, learning=True)).nodes:
         if node.name in SCHEMAS:
-            module, _, attribute = SCHEMAS[node.name].partition(":")
-            fields = getattr(import_module(module), attribute).__dataclass_fields__
+            fields = schema_of(node.name).__dataclass_fields__
             assert set(node.parameters) - {"use_sim_time"} <= set(fields), node.full_name
 
 

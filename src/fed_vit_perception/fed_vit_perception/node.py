@@ -46,13 +46,13 @@ class Parameters:
     min_confidence: float = parameter(0.7, "scenes below it are reported on /diagnostics", Bounds(0.0, 1.0))
     max_memory: float = parameter(8.0, "memory that the node may use [GB]", Bounds(0.1, 1024.0))
     max_power: float = parameter(15.0, "power that the board may take, where it tells it [W]", Bounds(1.0, 1000.0))
-    target_fps: float = parameter(30.0, "images a second; more are left out [1/s]", Bounds(1.0, 240.0))
+    target_fps: float = parameter(20.0, "the camera's rate, to keep up with [1/s]", Bounds(1.0, 240.0))
     threads: int = parameter(1, "threads of one inference", Bounds(1, 64))
     score_threshold: float = parameter(0.3, "objects below this score are not reported", Bounds(0.01, 0.99))
     sectors: int = parameter(16, "sectors of the view for free_distance", Bounds(1, 256))
     camera_position: list = parameter([1.2, 0.0, 1.5], "x, y, z of the camera in base_link [m]")
     camera_pitch: float = parameter(0.0, "pitch of the camera, down is positive [rad]", Bounds(-1.5, 1.5))
-    lidar_position: list = parameter([1.2, 0.0, 1.9], "x, y, z of the LiDAR in base_link [m]")
+    lidar_position: list = parameter([1.0, 0.0, 1.9], "x, y, z of the LiDAR in base_link [m]")
     lidar_yaw: float = parameter(0.0, "rotation of the LiDAR about z [rad]", Bounds(-3.15, 3.15))
 
 
