@@ -1,7 +1,6 @@
 """Watches the demo's vehicles from outside: an annotated video and a record of every command, for the report."""
 
 import csv
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -102,13 +101,13 @@ class VehicleObserver:
             overlay = overlay_of(scene, self._proposal, self._command, self._camera, self._speed, title)
             self._video.add(draw(rgb_image(image), overlay))
 
-    def _on_command(self, command: Any) -> None:
+    def _on_command(self, command: Any, info: dict) -> None:
         self._command = command
         stamp = seconds(command.header.stamp)
         if not command.trace or stamp == self._answered:
             return  # the shield repeats a command on its own clock; a frame's latency is that of its first one
         self._answered = stamp
-        latency_ms = (time.time_ns() - command.trace[0].sent_ns) * 1e-6
+        latency_ms = (info["received_timestamp"] - command.trace[0].sent_ns) * 1e-6
         self._seen.commands += 1
         if command.reason:
             self._seen.interventions[command.reason] = self._seen.interventions.get(command.reason, 0) + 1
