@@ -18,6 +18,7 @@ setup(
             "claim = fed_vit_aggregator.enrolment:claim",
             "enrol = fed_vit_aggregator.enrolment:enrol",
             "revoke = fed_vit_aggregator.enrolment:revoke",
+            "rotate = fed_vit_aggregator.rotation:rotate",
             "simulate = fed_vit_aggregator.simulate:simulate",
         ],
         "fedvit.benches": [

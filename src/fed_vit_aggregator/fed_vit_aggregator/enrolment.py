@@ -10,7 +10,8 @@ import httpx
 
 from fed_vit_aggregator import settings as service_settings
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
-from fed_vit_autorl.deployment.pki import Authority, EnrolmentRefused, Identity
+from fed_vit_autorl.deployment.identity import Identity
+from fed_vit_autorl.deployment.pki import Authority, EnrolmentRefused
 
 _CONFIG = click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 

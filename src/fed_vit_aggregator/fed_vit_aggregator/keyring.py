@@ -7,13 +7,15 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.keys import load_or_create_signing_key
-from fed_vit_autorl.deployment.pki import Authority, Identity, enrol_locally
+from fed_vit_autorl.deployment.pki import Authority, enrol_locally
+from fed_vit_autorl.deployment.tuf_repository import ONLINE, ReleaseRepository, create
 from fed_vit_autorl.privacy.sealing import SealingKey, write_secret
 
 
 class Keyring:
-    """Everything below `<folder>/keys` and `<folder>/pki`; made on first use."""
+    """Everything below `<folder>/keys`, `<folder>/pki` and `<folder>/metadata`; made on first use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -24,10 +26,19 @@ class Keyring:
         """Signs tasks, answers and pointers."""
         return load_or_create_signing_key(self.folder / "keys" / "messages.pem")
 
-    @cached_property
+    @property
     def releases(self) -> Ed25519PrivateKey:
-        """Signs releases."""
-        return load_or_create_signing_key(self.folder / "keys" / "releases.pem")
+        """Signs releases: the key of the repository's role `targets`."""
+        return self.role("targets")
+
+    @cached_property
+    def repository(self) -> ReleaseRepository:
+        """What is on offer. When it is made `keys/root.pem` is too: take that file away, it is needed for `fedvit
+        rotate` only.
+        """
+        folder, keys = self.folder / "metadata", {role: self.role(role) for role in ONLINE}
+        repository = ReleaseRepository(folder, keys)
+        return repository if repository.made else create(folder, keys | {"root": self.role("root")})
 
     @cached_property
     def sealing(self) -> SealingKey:
@@ -37,9 +48,16 @@ class Keyring:
             write_secret(path, SealingKey.generate().to_bytes())
         return SealingKey.from_bytes(path.read_bytes())
 
+    def role(self, name: str) -> Ed25519PrivateKey:
+        """The key of a role of the repository."""
+        return load_or_create_signing_key(self.role_path(name))
+
+    def role_path(self, name: str) -> Path:
+        return self.folder / "keys" / f"{name}.pem"
+
     def enrol(self, vehicle: str, folder: Path, shipped: list[Ed25519PublicKey]) -> Identity:
         """Enrols a vehicle whose folder is on this machine; it trusts the fleet's releases and those signed by
         `shipped` keys.
         """
-        trusted = {f"shipped{index}": key for index, key in enumerate(shipped)} | {"fleet": self.releases.public_key()}
-        return enrol_locally(self.authority, vehicle, folder, self.messages.public_key(), trusted)
+        public, root = self.messages.public_key(), self.repository.root_bytes()
+        return enrol_locally(self.authority, vehicle, folder, public, root, shipped)

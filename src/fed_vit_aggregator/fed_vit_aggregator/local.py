@@ -20,8 +20,8 @@ from fed_vit_aggregator.keyring import Keyring
 from fed_vit_aggregator.settings import Address, Settings
 from fed_vit_autorl.deployment import fleet_config
 from fed_vit_autorl.deployment.broker import Broker, free_port
+from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.keys import load_public_keys
-from fed_vit_autorl.deployment.pki import Identity
 from fed_vit_autorl.deployment.processes import dying_with_parent
 
 HOST = "127.0.0.1"

@@ -17,11 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.candidate import make_candidate, models_of
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
+from fed_vit_autorl.deployment.offers import Channel, Offer
 from fed_vit_autorl.deployment.release import Manifest
+from fed_vit_autorl.deployment.tuf_repository import ReleaseRepository
 from fed_vit_autorl.federated.model_tensors import by_model, trainable
 from fed_vit_autorl.federated.store import ReleaseRecord, Round, Store
 from fed_vit_autorl.federated.update import Tensors
 
+RENEW_S = 600.0
 Weights = Mapping[str, Mapping[str, np.ndarray]]
 
 
@@ -32,7 +35,9 @@ class Evaluate(Protocol):
 
 
 class ReleaseFolder:
-    """Releases of a fleet below `folder`, one per version. `announce(record)` is called for each that is published."""
+    """Releases of a fleet below `folder`, one per version; `repository` says which are on offer, and `announce()` is
+    called when that changes.
+    """
 
     def __init__(
         self,
@@ -41,14 +46,16 @@ class ReleaseFolder:
         store: Store,
         key: Ed25519PrivateKey,
         trusted: list[Ed25519PublicKey],
+        repository: ReleaseRepository,
         evaluate: Evaluate,
-        announce: Callable[[ReleaseRecord], None],
+        announce: Callable[[], None],
     ) -> None:
         self.folder_of_all = Path(folder)
         self.folder_of_all.mkdir(parents=True, exist_ok=True)
         self._config, self._store, self._key, self._evaluate, self._announce = config, store, key, evaluate, announce
-        self._trusted = [key.public_key(), *trusted]
+        self._trusted, self._repository = [key.public_key(), *trusted], repository
         self._lock = threading.RLock()
+        self._renew_at = 0.0
         entered = {str(record.version) for record in store.releases()}
         for path in self.folder_of_all.iterdir():
             if path.name not in entered:  # a crash came before it was complete, or entered
@@ -71,8 +78,11 @@ class ReleaseFolder:
         return release.read_manifest(self.folder(version), self._trusted)
 
     def adopt(self, initial: Path) -> None:
-        """Takes over a release made elsewhere as the fleet's first; a fleet that has one keeps its own."""
+        """Takes over a release made elsewhere as the fleet's first; a fleet that has one keeps its own, and what is
+        entered is put on offer if a crash came between.
+        """
         if self._store.releases():
+            self._offer(self.current)
             return
         manifest = release.verify(initial, self._trusted)
         target = self.folder(manifest.version)
@@ -111,6 +121,13 @@ class ReleaseFolder:
             manifest = self._make(version, {}, record.round, record.metrics)
             return self._enter(manifest, "rollback", version, record.metrics)
 
+    def renew(self, now: float) -> None:
+        """Keeps the word fresh that what is on offer still is. `now` is a steady clock in seconds."""
+        if now >= self._renew_at:
+            with self._lock:
+                self._repository.renew()
+            self._renew_at = now + RENEW_S
+
     def _make(self, base: int, weights: Weights, round: int, metrics: dict[str, float]) -> Manifest:
         """The next version's folder; one that a crash left behind unentered is made anew: nobody has seen it."""
         version = self.current.version + 1
@@ -133,8 +150,13 @@ class ReleaseFolder:
         run, number = (round.run, round.number) if round else ("", manifest.round)
         record = ReleaseRecord(manifest.version, manifest.digest, kind, source, run, number, metrics, time.time())
         self._store.add_release(record)
-        self._announce(record)
+        self._offer(record)
         return manifest.version
+
+    def _offer(self, record: ReleaseRecord) -> None:
+        size = (self.folder(record.version) / release.MANIFEST).stat().st_size
+        if self._repository.offer({Channel.FLEET: Offer(record.version, record.digest, size)}):
+            self._announce()
 
     def _measure(self, folder: Path, manifest: Manifest, weights: Weights) -> dict[str, float]:
         return self._evaluate(folder, manifest, weights)

@@ -20,7 +20,7 @@ from fed_vit_autorl.deployment.pki import AGGREGATOR, EnrolmentRefused
 from fed_vit_autorl.federated.intake import Intake, Limits
 from fed_vit_autorl.federated.protocol import Topics
 from fed_vit_autorl.federated.rounds import RoundEngine
-from fed_vit_autorl.federated.store import Phase, ReleaseRecord, Round, Store
+from fed_vit_autorl.federated.store import Phase, Round, Store
 from fed_vit_autorl.federated.transport import BrokerAddress, Link
 from fed_vit_autorl.federated.wire import Pointer, Task, encode
 
@@ -50,9 +50,16 @@ class AggregatorService:
         evaluate = (
             ReferenceSet(Path(settings.reference), settings.reference_samples) if settings.reference else no_reference
         )
-        trusted = load_public_keys(Path(settings.trusted_keys))
+        self.shipped_keys = load_public_keys(Path(settings.trusted_keys))
         self.releases = ReleaseFolder(
-            settings.folder / "releases", self.config, self.store, self.keys.releases, trusted, evaluate, self._announce
+            settings.folder / "releases",
+            self.config,
+            self.store,
+            self.keys.releases,
+            self.shipped_keys,
+            self.keys.repository,
+            evaluate,
+            self._announce,
         )
         self.engine = RoundEngine(self.config, self.store, self.releases, self.online, self._open_update)
         limits = Limits(update_bytes=int(self.config.communication.max_update_mib * 2**20))
@@ -135,7 +142,7 @@ class AggregatorService:
     def _connection(self, connected: bool) -> None:
         if connected:
             self._told.clear()
-            self._announce(self.releases.current)
+            self._announce()
 
     def _repeat(self, action: Callable[[], None]) -> None:
         """A fault (a full disk, say) is logged and the action tried again: state moves only when a step is durable."""
@@ -159,6 +166,7 @@ class AggregatorService:
             self.link.publish(Topics(self._topics.region, vehicle).ack, encode(ack, self.keys.messages))
 
     def _take_step(self) -> None:
+        self.releases.renew(time.monotonic())
         moved = self.engine.tick(time.monotonic())
         current = self.engine.round
         if current is not None and current.phase is Phase.OPEN:
@@ -191,14 +199,12 @@ class AggregatorService:
             self.link.publish(Topics(self._topics.region, vehicle).task, encode(task, self.keys.messages))
             self._told[vehicle] = current.number, now
 
-    def _announce(self, record: ReleaseRecord) -> None:
-        manifest = self.releases.manifest(record.version)
+    def _announce(self) -> None:
         host = self.settings.public_host or self.settings.vehicles.host
         pointer = Pointer(
             region=self._topics.region,
-            version=record.version,
-            digest=record.digest,
-            url=f"https://{host}:{self.settings.vehicles.port}/v1/releases/{record.version}/",
-            files={name: entry.size for name, entry in manifest.files.items()},
+            version=self.releases.version,
+            metadata=self.keys.repository.version,
+            url=f"https://{host}:{self.settings.vehicles.port}/v1/",
         )
         self.link.publish(self._topics.model, encode(pointer, self.keys.messages), retain=True)

@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
+from fed_vit_aggregator.keyring import Keyring
 from fed_vit_autorl.deployment.broker import Broker
-from fed_vit_autorl.deployment.pki import AGGREGATOR, Authority, Identity, enrol_locally
+from fed_vit_autorl.deployment.identity import Identity
+from fed_vit_autorl.deployment.pki import AGGREGATOR
 from fed_vit_autorl.federated.intake import MAX_CREDIT, Intake, Limits
 from fed_vit_autorl.federated.protocol import Topics
 from fed_vit_autorl.federated.store import Store
@@ -25,7 +25,7 @@ from fed_vit_autorl.federated.transfer import Sender
 from fed_vit_autorl.federated.transport import BrokerAddress, Link
 from fed_vit_autorl.federated.update import Update, UpdateMetadata
 from fed_vit_autorl.federated.wire import CHUNK_BYTES, Ack, Chunk, Fin, Manifest, State, decode, encode
-from fed_vit_autorl.privacy.sealing import SealingKey, seal
+from fed_vit_autorl.privacy.sealing import seal
 from fed_vit_autorl.simulation import network
 from fed_vit_autorl.simulation.network_proxy import NetworkProxy
 
@@ -40,10 +40,9 @@ class Uplink:
     """Both ends around a broker: the aggregator beside it, the vehicle behind the radio link."""
 
     def __init__(self, folder: Path) -> None:
-        self.signing, self.sealing = Ed25519PrivateKey.generate(), SealingKey.generate()
-        self.authority = Authority(folder / "pki")
-        public = self.signing.public_key()
-        self.identity = enrol_locally(self.authority, VEHICLE, folder / "identity", public, {})
+        keys = Keyring(folder)
+        self.signing, self.sealing, self.authority = keys.messages, keys.sealing, keys.authority
+        self.identity = keys.enrol(VEHICLE, folder / "identity", [])
         self.broker = Broker(folder / "broker", REGION, self.authority)
         self.store = Store(folder)
         self.store.open_round(RUN, 1, 1, [VEHICLE])

@@ -20,6 +20,7 @@ from fed_vit_aggregator.service import AggregatorService
 from fed_vit_aggregator.view import fleet_state
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.pki import EnrolmentRefused
+from fed_vit_autorl.deployment.tuf_repository import FILE_NAME
 from fed_vit_autorl.privacy.sealing import write_secret
 
 SESSION = "fleet_session"
@@ -34,7 +35,7 @@ HEADERS = {
 
 
 def vehicle_app(service: AggregatorService) -> Starlette:
-    """Files of releases, with ranges; the TLS layer lets only enrolled vehicles in."""
+    """Metadata and files of releases, with ranges; the TLS layer lets only enrolled vehicles in."""
 
     def file(request: Request) -> Response:
         version, name = request.path_params["version"], request.path_params["name"]
@@ -46,7 +47,19 @@ def vehicle_app(service: AggregatorService) -> Starlette:
             raise HTTPException(404, "no such file")
         return FileResponse(service.releases.folder(version) / name, media_type="application/octet-stream")
 
-    return Starlette(routes=[Route("/v1/releases/{version:int}/{name}", file)])
+    def metadata(request: Request) -> Response:
+        name = request.path_params["name"]
+        path = service.keys.repository.folder / name
+        if not FILE_NAME.fullmatch(name) or not path.is_file():
+            raise HTTPException(404, "no such metadata")
+        return FileResponse(path, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    return Starlette(
+        routes=[
+            Route("/v1/releases/{version:int}/{name}", file),
+            Route("/v1/metadata/{name}", metadata),
+        ]
+    )
 
 
 class Operators:
@@ -131,7 +144,8 @@ def operator_app(service: AggregatorService) -> Starlette:
                 "certificate": certificate.decode(),
                 "ca": authority.ca_path.read_text(),
                 "aggregator": service.keys.messages.public_key().public_bytes_raw().hex(),
-                "releases": {"fleet": service.keys.releases.public_key().public_bytes_raw().hex()},
+                "root": service.keys.repository.root_bytes().decode(),
+                "shipped": [key.public_bytes_raw().hex() for key in service.shipped_keys],
             }
         )
 

@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 
-from fed_vit_autorl.deployment.pki import Identity
+from fed_vit_autorl.deployment.identity import Identity
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

@@ -1,7 +1,9 @@
 """Who gets a certificate, who loses it, and what the broker lets a vehicle do."""
 
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
@@ -12,10 +14,16 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fed_vit_autorl.deployment.broker import MAX_PACKET_BYTES, Broker
-from fed_vit_autorl.deployment.pki import AGGREGATOR, Authority, EnrolmentRefused, Identity, enrol_locally
+from fed_vit_autorl.deployment.identity import Identity
+from fed_vit_autorl.deployment.pki import AGGREGATOR, Authority, EnrolmentRefused, enrol_locally
+from fed_vit_autorl.deployment.tuf_repository import create
 from fed_vit_autorl.federated.transport import BrokerAddress, Link
 
 SIGNER = Ed25519PrivateKey.generate().public_key()
+
+with tempfile.TemporaryDirectory() as _folder:
+    _KEYS = {role: Ed25519PrivateKey.generate() for role in ("root", "targets", "snapshot", "timestamp")}
+    ROOT = create(Path(_folder), _KEYS).root_bytes()
 
 
 @pytest.fixture
@@ -26,7 +34,7 @@ def authority(tmp_path):
 def test_a_claim_enrols_once_and_the_key_never_leaves_the_vehicle(authority, tmp_path):
     identity, claim = Identity(tmp_path / "v1"), authority.claim("v1")
     certificate = authority.enrol("v1", claim, identity.request("v1"))
-    identity.install(certificate, authority.ca_path.read_bytes(), SIGNER, {"fleet": SIGNER})
+    identity.install(certificate, authority.ca_path.read_bytes(), SIGNER, ROOT, [])
     assert identity.vehicle == "v1"
     assert authority.public_key("v1") == identity.signing_key().public_key()
     assert authority.vehicles() == ["v1"]
@@ -59,14 +67,14 @@ def test_a_request_with_another_kind_of_key_or_garbage_is_refused(authority):
 
 
 def test_a_revoked_vehicle_is_known_no_more_until_it_enrols_again(authority, tmp_path):
-    enrol_locally(authority, "v1", tmp_path / "v1", SIGNER, {})
+    enrol_locally(authority, "v1", tmp_path / "v1", SIGNER, ROOT)
     assert authority.public_key("v1")
     authority.revoke("v1")
     with pytest.raises(EnrolmentRefused, match="revoked_vehicle"):
         authority.public_key("v1")
     with pytest.raises(EnrolmentRefused, match="unknown_vehicle"):
         authority.public_key("v2")
-    enrol_locally(authority, "v1", tmp_path / "again", SIGNER, {})
+    enrol_locally(authority, "v1", tmp_path / "again", SIGNER, ROOT)
     assert authority.public_key("v1") == Identity(tmp_path / "again").signing_key().public_key()
 
 
@@ -113,7 +121,7 @@ def region(authority, tmp_path):
 
 
 def vehicle(authority, tmp_path, start, name, topics):
-    identity = enrol_locally(authority, name, tmp_path / name, SIGNER, {})
+    identity = enrol_locally(authority, name, tmp_path / name, SIGNER, ROOT)
     return start(name, identity.certificate_path, identity.key_path, topics)
 
 
@@ -149,7 +157,7 @@ def test_strangers_and_revoked_vehicles_do_not_get_in(authority, tmp_path, regio
     one.link.stop()
     authority.revoke("v1")
     broker.reload()
-    stranger = enrol_locally(Authority(tmp_path / "other"), "v3", tmp_path / "v3", SIGNER, {})
+    stranger = enrol_locally(Authority(tmp_path / "other"), "v3", tmp_path / "v3", SIGNER, ROOT)
     refused = [Identity(tmp_path / "v1"), stranger]
 
     def gets_in(identity) -> bool:

@@ -109,9 +109,7 @@ class Fleet:
         return encode(task, self.signing)
 
     def pointer(self) -> bytes:
-        version = self.releases.version
-        pointer = Pointer(region="home", version=version, digest=self.releases.digest(version), url="", files={})
-        return encode(pointer, self.signing)
+        return encode(Pointer(region="home", version=self.releases.version, metadata=1, url=""), self.signing)
 
     def hear(self, name: str, part: str, payload: bytes) -> Ack | None:
         """The aggregator's answer to something that arrives on a vehicle's topic."""

@@ -30,7 +30,7 @@ MESSAGES = [
     Chunk(digest=DIGEST, index=2, data=b"12"),
     Fin(digest=DIGEST, query=4),
     Ack(digest=DIGEST, state=State.RECEIVING, have=b"\x05", credit=64),
-    Pointer(region="home", version=7, digest=DIGEST, url="https://x/", files={"manifest.json": 1500}),
+    Pointer(region="home", version=7, metadata=3, url="https://x/v1/"),
     Status(online=True, activity="training", metrics={"map50": 0.5}),
 ]
 KINDS = [type(message) for message in MESSAGES]

@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from fed_vit_autorl.data.sample import CameraModel, base_from_optical
 from fed_vit_autorl.data.store import ExperienceStore
-from fed_vit_autorl.deployment.pki import Identity
+from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.federated.client_service import ClientService, ClientSettings
 from fed_vit_autorl.federated.client_training import TrainerProcess
 from fed_vit_client.experience import ExperienceCollector, Labeller, Skipped
@@ -89,7 +89,7 @@ class ClientNode(VehicleNode):
         )
         command = (sys.executable, "-m", "fed_vit_client.trainer")
         trainer = TrainerProcess(command, vehicle, settings.job, experience, identity.release_keys_path)
-        shadow = ShadowTest(experience, identity.release_keys(), parameters.shadow_gate)
+        shadow = ShadowTest(experience, identity, parameters.shadow_gate)
         self._service = ClientService(settings, trainer, shadow)
         self._releases = self.publish_on("model/active")
         self.listen("camera/camera_info", self._on_camera)
@@ -120,6 +120,7 @@ class ClientNode(VehicleNode):
             "samples": len(self._labeller.store),
             **{f"updates.{state}": count for state, count in service.outbox.counts().items()},
             **{f"refused.{reason}": count for reason, count in service.core.refusals.items()},
+            **{f"release_refused.{reason}": count for reason, count in service.releases.refusals.items()},
             **{f"skipped.{reason}": count for reason, count in self._collector.skipped.items()},
             **{f"store.{reason}": count for reason, count in self._labeller.store.faults.items()},
             **{f"{node}.release_refused": reason for node, reason in self._node_reasons.items()},

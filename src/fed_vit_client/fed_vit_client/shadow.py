@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment import release
+from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.release import Manifest, Reason, ReleaseRefused
 from fed_vit_autorl.evaluation.reference import evaluate_perception
 
@@ -23,7 +22,7 @@ class ShadowTest:
     """
 
     experience: Path
-    trusted: list[Ed25519PublicKey]
+    identity: Identity
     gate: float
     min_samples: int = 20
     max_samples: int = 40
@@ -37,8 +36,9 @@ class ShadowTest:
         keys = held_out[-self.max_samples :]
         if active is None or len(keys) < self.min_samples:
             return {}
+        trusted = self.identity.release_keys()
         after = evaluate_perception(folder, manifest, {}, samples.read(keys))
-        before = evaluate_perception(active, release.read_manifest(active, self.trusted), {}, samples.read(keys))
+        before = evaluate_perception(active, release.read_manifest(active, trusted), {}, samples.read(keys))
         for figure in FIGURES:
             if after.get(figure, 0.0) < (1 - self.gate) * before.get(figure, 0.0):
                 found = f"{figure} {after.get(figure, 0.0):.3f} after {before[figure]:.3f}"

@@ -16,6 +16,7 @@ from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.broker import free_port
 from fed_vit_autorl.deployment.pki import Authority, enrol_locally
+from fed_vit_autorl.deployment.tuf_repository import create
 from fed_vit_autorl.edge.topics import TOPICS
 from fed_vit_client.node import ClientNode
 from fed_vit_common.conversions import stamp_of
@@ -32,9 +33,9 @@ class World:
 
     def __init__(self, folder):
         manifest = release.write_release(folder / "base", {"a": b"1"}, KEY, version=4, architecture={})
-        enrol_locally(
-            Authority(folder / "pki"), "v1", folder / "identity", KEY.public_key(), {"fleet": KEY.public_key()}
-        )
+        roles = {role: Ed25519PrivateKey.generate() for role in ("root", "snapshot", "timestamp")}
+        root = create(folder / "metadata", {**roles, "targets": KEY}).root_bytes()
+        enrol_locally(Authority(folder / "pki"), "v1", folder / "identity", KEY.public_key(), root)
         self.digest = manifest.digest
         self.state = folder / "state"
         self.context = rclpy.Context()

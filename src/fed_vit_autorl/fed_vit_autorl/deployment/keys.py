@@ -32,10 +32,12 @@ def load_or_create_signing_key(path: Path) -> Ed25519PrivateKey:
 
 
 def save_public_key(key: Ed25519PublicKey, path: Path) -> None:
-    """Write `key` as SubjectPublicKeyInfo PEM."""
-    Path(path).write_bytes(
-        key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    """Write `key` as SubjectPublicKeyInfo PEM, in one step."""
+    content = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def load_public_keys(*paths: Path) -> list[Ed25519PublicKey]:

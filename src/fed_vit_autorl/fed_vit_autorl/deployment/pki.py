@@ -14,21 +14,19 @@ import ipaddress
 import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from fed_vit_autorl.deployment.keys import load_or_create_signing_key, load_public_keys, save_public_key
+from fed_vit_autorl.deployment.identity import Identity, common_name, enrolled, write_file
 from fed_vit_autorl.federated.protocol import name as valid_name
 from fed_vit_autorl.privacy.sealing import write_secret
 from fed_vit_autorl.refusal import Refused
@@ -67,7 +65,7 @@ class Authority:
             write_secret(key_path, _pem(ec.generate_private_key(ec.SECP256R1())))
         self._key = serialization.load_pem_private_key(key_path.read_bytes(), None)
         if not self.ca_path.exists():
-            _write(self.ca_path, self._self_signed().public_bytes(serialization.Encoding.PEM))
+            write_file(self.ca_path, self._self_signed().public_bytes(serialization.Encoding.PEM))
         self._known: dict[str, tuple[tuple[int, int], Ed25519PublicKey]] = {}
         self._ca = x509.load_pem_x509_certificate(self.ca_path.read_bytes())
         if not self.crl_path.exists():
@@ -158,7 +156,7 @@ class Authority:
         now = datetime.now(UTC)
         builder = (
             x509.CertificateBuilder()
-            .subject_name(_name(name))
+            .subject_name(common_name(name))
             .issuer_name(self._ca.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
@@ -170,15 +168,15 @@ class Authority:
         )
         for extension in extensions:
             builder = builder.add_extension(extension, critical=False)
-        _write(path, builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        write_file(path, builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def _self_signed(self) -> x509.Certificate:
         now, public = datetime.now(UTC), self._key.public_key()
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         return (
             x509.CertificateBuilder()
-            .subject_name(_name("fed-vit-autorl fleet CA"))
-            .issuer_name(_name("fed-vit-autorl fleet CA"))
+            .subject_name(common_name("fed-vit-autorl fleet CA"))
+            .issuer_name(common_name("fed-vit-autorl fleet CA"))
             .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _SKEW)
@@ -198,7 +196,7 @@ class Authority:
         builder = builder.last_update(now - _SKEW).next_update(now + timedelta(days=CERTIFICATE_DAYS))
         for entry in entries:
             builder = builder.add_revoked_certificate(entry)
-        _write(self.crl_path, builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        write_file(self.crl_path, builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def _check_name(self, vehicle: str) -> None:
         try:
@@ -216,85 +214,13 @@ class Authority:
         return self.folder / "claims" / f"{vehicle}.json"
 
 
-@dataclass(frozen=True)
-class Identity:
-    """A vehicle's folder: `vehicle.key`, `vehicle.crt`, and whom it trusts: `ca.crt`, `aggregator.pub`,
-    `release_keys/*.pub`.
-    """
-
-    folder: Path
-
-    @property
-    def key_path(self) -> Path:
-        return self.folder / "vehicle.key"
-
-    @property
-    def certificate_path(self) -> Path:
-        return self.folder / "vehicle.crt"
-
-    @property
-    def ca_path(self) -> Path:
-        return self.folder / "ca.crt"
-
-    @property
-    def release_keys_path(self) -> Path:
-        return self.folder / "release_keys"
-
-    @property
-    def vehicle(self) -> str:
-        """The name in the certificate."""
-        certificate = x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
-        return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
-
-    def signing_key(self) -> Ed25519PrivateKey:
-        return load_or_create_signing_key(self.key_path)
-
-    def aggregator_keys(self) -> list[Ed25519PublicKey]:
-        """Keys that sign tasks, acknowledgements and pointers."""
-        return load_public_keys(self.folder / "aggregator.pub")
-
-    def release_keys(self) -> list[Ed25519PublicKey]:
-        """Keys that may sign releases."""
-        return load_public_keys(self.release_keys_path)
-
-    def request(self, vehicle: str) -> bytes:
-        """Signing request (PEM) for this folder's key, which is made if there is none."""
-        builder = x509.CertificateSigningRequestBuilder().subject_name(_name(vehicle))
-        return builder.sign(self.signing_key(), None).public_bytes(serialization.Encoding.PEM)
-
-    def install(
-        self, certificate: bytes, ca: bytes, aggregator: Ed25519PublicKey, releases: Mapping[str, Ed25519PublicKey]
-    ) -> None:
-        """Completes the enrolment with what the authority answered; `releases` are the keys that may sign releases, by
-        name.
-        """
-        _write(self.ca_path, ca)
-        save_public_key(aggregator, self.folder / "aggregator.pub")
-        self.release_keys_path.mkdir(exist_ok=True)
-        for name, key in releases.items():
-            save_public_key(key, self.release_keys_path / f"{name}.pub")
-        _write(self.certificate_path, certificate)
-
-    def take(self, answer: Mapping[str, Any]) -> None:
-        """Completes the enrolment with the aggregator's answer to `POST /v1/enrol`; raises KeyError or ValueError for
-        another.
-        """
-        releases = {name: _raw_key(key) for name, key in answer["releases"].items()}
-        certificate, ca = answer["certificate"].encode(), answer["ca"].encode()
-        self.install(certificate, ca, _raw_key(answer["aggregator"]), releases)
-
-
-def enrolled(folder: Path) -> bool:
-    """Whether a vehicle's folder holds a finished enrolment."""
-    return Identity(Path(folder)).certificate_path.exists()
-
-
 def enrol_locally(
     authority: Authority,
     vehicle: str,
     folder: Path,
     aggregator: Ed25519PublicKey,
-    releases: Mapping[str, Ed25519PublicKey],
+    root: bytes,
+    shipped: Sequence[Ed25519PublicKey] = (),
 ) -> Identity:
     """Claim, request and certificate in one go, for a vehicle whose folder is on this machine; enrolled already is
     left alone.
@@ -302,7 +228,7 @@ def enrol_locally(
     identity = Identity(Path(folder))
     if not enrolled(identity.folder):
         certificate = authority.enrol(vehicle, authority.claim(vehicle), identity.request(vehicle))
-        identity.install(certificate, authority.ca_path.read_bytes(), aggregator, releases)
+        identity.install(certificate, authority.ca_path.read_bytes(), aggregator, root, shipped)
     return identity
 
 
@@ -317,14 +243,6 @@ def _request_key(request: bytes) -> Ed25519PublicKey:
     return key
 
 
-def _raw_key(text: str) -> Ed25519PublicKey:
-    return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
-
-
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
 def _host(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
@@ -336,10 +254,3 @@ def _pem(key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -48,6 +48,10 @@ class Reason(StrEnum):
     BAD_OUTPUTS = "bad_outputs"
     GOLDEN_MISMATCH = "golden_mismatch"
     WORSE_IN_SHADOW = "worse_in_shadow"
+    METADATA_EXPIRED = "metadata_expired"
+    METADATA_ROLLED_BACK = "metadata_rolled_back"
+    METADATA_UNSIGNED = "metadata_unsigned"
+    METADATA_MALFORMED = "metadata_malformed"
 
 
 class ReleaseRefused(Refused):

@@ -1,17 +1,22 @@
-"""Releases on the vehicle: fetched with resume, verified, shadow-tested, and only then the active one."""
+"""Releases on the vehicle: looked for in the fleet's metadata, fetched with resume, verified, shadow-tested, and only
+then the active one.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from fed_vit_autorl.deployment import release
-from fed_vit_autorl.deployment.release import MANIFEST, SIGNATURE, Manifest, ReleaseRefused
+from fed_vit_autorl.deployment.identity import Identity
+from fed_vit_autorl.deployment.offers import Offer
+from fed_vit_autorl.deployment.release import MANIFEST, SIGNATURE, Manifest, Reason, ReleaseRefused
+from fed_vit_autorl.deployment.tuf_client import ReleaseFeed
 
 from .outbox import Outbox
 from .wire import Pointer
@@ -19,6 +24,7 @@ from .wire import Pointer
 logger = logging.getLogger(__name__)
 
 RETRY_S = 5.0
+RECHECK_S = 3600.0  # without news too: whoever keeps news from us is noticed when the metadata's life is over
 KEPT = 3
 
 Fetch = Callable[[str, Path, int], None]
@@ -36,14 +42,15 @@ def untested(candidate: Path, manifest: Manifest, active: Path | None) -> dict[s
 
 
 class ReleaseShelf:
-    """Releases below `folder`, one per version. A thread fetches and tests what the last pointer named; `active`
+    """Releases below `folder`, one per version. A thread looks, fetches and tests when there may be news; `active`
     follows.
     """
 
     def __init__(
         self,
         folder: Path,
-        trusted: list[Ed25519PublicKey],
+        identity: Identity,
+        feed: ReleaseFeed,
         outbox: Outbox,
         fetch: Fetch,
         shadow_test: ShadowTest,
@@ -52,13 +59,17 @@ class ReleaseShelf:
         """`initial` is the release that the vehicle was shipped with; the active one's version is in the outbox's
         durable state.
         """
-        self._folder, self._trusted, self._outbox = Path(folder), trusted, outbox
+        self._folder, self._identity, self._feed, self._outbox = Path(folder), identity, feed, outbox
         self._fetch, self._shadow_test, self._initial = fetch, shadow_test, initial
         self._folder.mkdir(parents=True, exist_ok=True)
         self.metrics: dict[str, float] = {}
         self.reason = ""
+        self.refusals: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._wanted: Pointer | None = None
+        self._url = outbox.get_state("releases_url")
+        self._news = bool(self._url)
+        self._metadata = -1  # the newest that a pointer named
+        self._looked = 0.0
         self._worker: threading.Thread | None = None
         self._stopping = threading.Event()
         self._refused: set[str] = set()
@@ -81,76 +92,101 @@ class ReleaseShelf:
 
     def offer(self, pointer: Pointer) -> None:
         with self._lock:
-            known = pointer.version <= self.version or pointer.digest in self._refused
-            if known or (self._wanted is not None and pointer.version <= self._wanted.version):
+            if pointer.metadata <= self._metadata:
                 return
-            self._wanted = pointer
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._run, name="releases", daemon=True)
-                self._worker.start()
+            self._metadata, self._news = pointer.metadata, True
+            if pointer.url != self._url:
+                self._url = pointer.url
+                self._outbox.set_state(releases_url=pointer.url)
+
+    def check(self, now: float) -> None:
+        """Looks if a pointer came, or none has for long. `now` is a steady clock in seconds."""
+        with self._lock:
+            due = self._news or now - self._looked >= RECHECK_S
+            if self._worker is not None or not self._url or not due or self._stopping.is_set():
+                return
+            self._news, self._looked = False, now
+            self._worker = threading.Thread(target=self._run, name="releases", daemon=True)
+            self._worker.start()
 
     def stop(self) -> None:
         """Ends a fetch; what is there of it is kept."""
         self._stopping.set()
+        self.wait()
+
+    def wait(self, limit_s: float = 30.0) -> None:
+        """Until the look under way has ended."""
         worker = self._worker
         if worker is not None:
-            worker.join(30)
+            worker.join(limit_s)
 
     def _restore(self) -> tuple[Path, Manifest] | None:
         """The active release after a restart, or the shipped one; damaged ones are passed over."""
         stored = self._outbox.get_state("release")
         for folder in [self._folder / stored] * bool(stored) + [self._initial] * bool(self._initial):
             try:
-                return folder, release.verify(folder, self._trusted)
+                return folder, release.verify(folder, self._identity.release_keys())
             except ReleaseRefused as refusal:
                 logger.error("%s: %s", folder, refusal)
         return None
 
     def _run(self) -> None:
-        while (pointer := self._next()) is not None:
-            try:
-                self._take(pointer)
-                self.reason = ""
-            except ReleaseRefused as refusal:
-                logger.error("release %d refused: %s", pointer.version, refusal)
-                self.reason = refusal.reason
-                self._refused.add(pointer.digest)
-            except OSError as error:
-                logger.warning("release %d not here yet: %s", pointer.version, error)
-                self._stopping.wait(RETRY_S)
+        try:
+            self._look()
+        except ReleaseRefused as refusal:
+            logger.error("release refused: %s", refusal)
+            self.reason = refusal.reason
+            self.refusals[refusal.reason] += 1
+        except OSError as error:
+            logger.warning("no release yet: %s", error)
+            self._stopping.wait(RETRY_S)
+            self._news = True
+        finally:
+            self._worker = None
 
-    def _next(self) -> Pointer | None:
-        """What is still to be fetched; with None the thread has ended."""
-        with self._lock:
-            pointer = self._wanted
-            done = pointer is None or pointer.version <= self.version or pointer.digest in self._refused
-            if done or self._stopping.is_set():
-                self._wanted = self._worker = None
-                return None
-            return pointer
+    def _look(self) -> None:
+        offer = self._feed.look(self._url + "metadata/")
+        self._identity.trust(self._feed.signers())
+        if offer is not None and offer.digest in self._refused:
+            return
+        try:
+            if offer is not None and offer.version > self.version:
+                self._take(offer)
+            self.reason = ""
+        except ReleaseRefused:
+            self._refused.add(offer.digest)
+            raise
 
-    def _take(self, pointer: Pointer) -> None:
-        folder = self._folder / str(pointer.version)
+    def _take(self, offer: Offer) -> None:
+        folder = self._folder / str(offer.version)
         if not folder.is_dir():
-            self._download(pointer, folder)
-        manifest = release.verify(folder, self._trusted)
-        if manifest.digest != pointer.digest:
+            self._download(offer, folder)
+        manifest = release.verify(folder, self._identity.release_keys())
+        if manifest.digest != offer.digest:
             shutil.rmtree(folder)
-            raise ReleaseRefused(release.Reason.BAD_DIGEST, "not the manifest that the pointer names")
+            raise ReleaseRefused(Reason.BAD_DIGEST, "not the manifest that is on offer")
         release.require_newer(manifest, self.version)
         self.metrics = self._shadow_test(folder, manifest, self._active[0] if self._active else None)
         self._outbox.set_state(release=str(manifest.version))
         self._active = folder, manifest
         self._forget_old(manifest.version)
 
-    def _download(self, pointer: Pointer, folder: Path) -> None:
-        partial = self._folder / f"{pointer.version}-{pointer.digest[:16]}.partial"
+    def _download(self, offer: Offer, folder: Path) -> None:
+        """The manifest first: it says what else there is, and how large."""
+        partial = self._folder / f"{offer.version}-{offer.digest[:16]}.partial"
         partial.mkdir(exist_ok=True)
-        limits = {MANIFEST: release.MAX_MANIFEST_BYTES, SIGNATURE: 64} | pointer.files
-        for name, size in limits.items():
-            self._fetch(pointer.url + name, partial / name, size)
+        url = f"{self._url}releases/{offer.version}/"
         try:
-            release.verify(partial, self._trusted)
+            self._fetch(url + MANIFEST, partial / MANIFEST, offer.size)
+            self._fetch(url + SIGNATURE, partial / SIGNATURE, 64)
+            if hashlib.sha256((partial / MANIFEST).read_bytes()).hexdigest() != offer.digest:
+                raise ReleaseRefused(Reason.BAD_DIGEST, "not the manifest that is on offer")
+            trusted = self._identity.release_keys()
+            for name, entry in release.read_manifest(partial, trusted).files.items():
+                if entry.size > release.MAX_FILE_BYTES:
+                    raise ReleaseRefused(Reason.OVERSIZED_FILE, name)
+                self._fetch(url + name, partial / name, entry.size)
+            release.verify(partial, trusted)
         except ReleaseRefused:
             shutil.rmtree(partial)  # what came can't be continued
             raise

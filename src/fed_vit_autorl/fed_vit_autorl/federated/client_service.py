@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fed_vit_autorl.deployment.pki import Identity
+from fed_vit_autorl.deployment.identity import Identity
+from fed_vit_autorl.deployment.tuf_client import ReleaseFeed
 
 from .client import ClientCore, Trainer
 from .client_releases import ReleaseShelf, ShadowTest, untested
@@ -57,7 +58,8 @@ class ClientService:
         self._downloader = Downloader(address.context())
         self.releases = ReleaseShelf(
             settings.state / "releases",
-            identity.release_keys(),
+            identity,
+            ReleaseFeed(settings.state / "metadata", identity.root_path, vehicle, self._downloader.read),
             self.outbox,
             self._downloader,
             shadow_test,
@@ -110,6 +112,7 @@ class ClientService:
         if self._reconnected.is_set():
             self._reconnected.clear()
             self.core.connected(time.monotonic())
+        self.releases.check(time.monotonic())
         self.core.work(time.monotonic())
         if self.link.connected.is_set():
             for topic, payload, retain in self.core.outgoing(time.monotonic()):

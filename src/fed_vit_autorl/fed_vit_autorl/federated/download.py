@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,14 @@ class Downloader:
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._client = httpx.Client(verify=context, timeout=TIMEOUT_S, follow_redirects=False)
+
+    def read(self, url: str) -> tuple[int, Iterator[bytes]]:
+        """HTTP status and content, read as it is asked for. Raises OSError."""
+        try:
+            response = self._client.send(self._client.build_request("GET", url), stream=True)
+        except httpx.HTTPError as error:
+            raise OSError(f"{url}: {error}") from error
+        return response.status_code, _blocks(response)
 
     def __call__(self, url: str, path: Path, max_bytes: int) -> None:
         """Makes `path` complete, continuing what is there. Raises OSError; never writes more than `max_bytes`."""
@@ -39,3 +48,12 @@ class Downloader:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _blocks(response: httpx.Response) -> Iterator[bytes]:
+    try:
+        yield from response.iter_bytes(BLOCK_BYTES)
+    except httpx.HTTPError as error:
+        raise OSError(f"{response.url}: {error}") from error
+    finally:
+        response.close()

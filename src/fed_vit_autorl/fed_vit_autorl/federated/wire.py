@@ -50,6 +50,7 @@ class TransportReason(StrEnum):
     STORAGE_FULL = "storage_full"
     WRONG_RUN = "wrong_run"
     STALE_ROUND = "stale_round"
+    BETWEEN_ROUNDS = "between_rounds"
     NOT_SELECTED = "not_selected"
     WRONG_BASE = "wrong_base"
     ALREADY_SUBMITTED = "already_submitted"
@@ -141,14 +142,15 @@ class Ack(Message):
 
 
 class Pointer(Message):
-    """Aggregator → all vehicles of a region, retained: the release to run. `digest` is that of its manifest."""
+    """Aggregator → all vehicles of a region, retained: below `url` there is news of releases up to `version`. What is
+    on offer, and for whom, the TUF metadata there says; `metadata` counts its changes.
+    """
 
     kind, signed = 6, True
     region: Name
     version: Annotated[int, msgspec.Meta(ge=1, le=1 << 48)]
-    digest: Digest
+    metadata: Count
     url: Text
-    files: dict[Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")], Size]
 
 
 class Status(Message):
