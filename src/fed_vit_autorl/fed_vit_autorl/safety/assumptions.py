@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 def _assume(value: float, unit: str, source: str) -> Any:
     return field(default=value, metadata={"unit": unit, "source": source})
@@ -51,6 +54,9 @@ class Assumptions:
     clear_height: float = _assume(2.4, "m", "vehicle 1.5 + suspension and pitch: higher is passed under")
     least_obstacle: float = _assume(0.1, "m²", "seen area of what must be avoided: 0.25 x 0.4; less, close by, is rain")
     lidar_cell: float = _assume(6.1e-4, "sr", "one return of a 16 x 360 scan over 30°: 1° x 2°")
+    spray_share: float = _assume(
+        0.5, "1", "of the least obstacle's returns, around each one: half may be hidden"
+    )
     lidar_range: float = _assume(80.0, "m", "farther returns are ignored")
     min_returns: float = _assume(100, "points", "a scan with fewer is empty")
     sector_returns: float = _assume(2, "points", "a 15° sector with fewer is blind")
@@ -77,6 +83,10 @@ class Assumptions:
     def half_width(self) -> float:
         """Half the body's width [m]."""
         return 0.5 * self.width
+
+    def least_returns(self, square: NDArray) -> NDArray:
+        """How many returns the least obstacle gives at a squared distance [m²] from the sensor."""
+        return self.least_obstacle / (self.lidar_cell * np.maximum(square, 1.0))
 
 
 def table(assumptions: Assumptions | None = None) -> str:

@@ -13,6 +13,8 @@ MAX_POINTS = 1 << 18
 MAX_CLUSTERS = 128
 CELL_M = 0.4
 SMEAR_M = 0.6
+SUPPORT_CELL_M = 0.2
+SUPPORT_RANGE_M = 12.0
 GRID_BACK_M, GRID_AHEAD_M, GRID_SIDE_M = 15.0, 70.0, 25.0
 THIN_M = 0.15
 FIT_POINTS = 60
@@ -26,6 +28,7 @@ _ROWS = int(2 * GRID_SIDE_M / CELL_M) + 1
 # Keeps the plane level in directions that the points say nothing of.
 RIDGE = np.diag((1.0, 1.0, 1e-3))
 _CONNECTED = np.ones((3, 3), bool)
+_SUPPORT_CELLS = int(2 * SUPPORT_RANGE_M / SUPPORT_CELL_M) + 3  # with a border that stays empty
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +60,7 @@ def extract(points: NDArray[np.float32], base_from_lidar: NDArray[np.float64], a
     height = local[:, 2] - ground_height(local, distance)
     floor = assumptions.kerb_height + assumptions.ground_slope * distance
     standing = local[(height > floor) & (height < assumptions.clear_height)]
+    standing = standing[supported(standing - base_from_lidar[:3, 3].astype(np.float32), assumptions)]
     labels, clusters = cluster(standing)
     return Obstacles(standing, labels, clusters, sector_returns(local))
 
@@ -81,6 +85,26 @@ def ground_height(points: NDArray[np.float32], distance: NDArray[np.float32]) ->
         plane[:2] = np.clip(plane[:2], -MAX_SLOPE, MAX_SLOPE)
         plane[2] = np.clip(plane[2], -MAX_OFFSET_M, MAX_OFFSET_M)
     return (points[:, :2] @ plane[:2].astype(np.float32)) + np.float32(plane[2])
+
+
+def supported(points: NDArray[np.float32], a: Assumptions) -> NDArray[np.bool_]:
+    """Points (N, 3), seen from the sensor's axis, that are no lone drop: those with enough returns around them.
+
+    Enough is `spray_share` of what the least obstacle gives at that distance; around is 0.2 m, up to 0.4 m, to each
+    side. The density that is asked for falls with the distance, as in dynamic radius outlier removal (Charron et al.,
+    CRV 2018, "De-noising of lidar point clouds corrupted by snowfall").
+    """
+    square = points[:, 0] ** 2 + points[:, 1] ** 2
+    needed = a.spray_share * a.least_returns(square)
+    near = np.flatnonzero((needed > 1.0) & (square < SUPPORT_RANGE_M**2))
+    cells = ((points[near, :2] + SUPPORT_RANGE_M) * (1.0 / SUPPORT_CELL_M)).astype(np.int64) + 1
+    flat = cells[:, 0] * _SUPPORT_CELLS + cells[:, 1]
+    count = np.bincount(flat, minlength=_SUPPORT_CELLS**2).reshape(_SUPPORT_CELLS, _SUPPORT_CELLS)
+    count[1:-1] = count[:-2] + count[1:-1] + count[2:]
+    count[:, 1:-1] = count[:, :-2] + count[:, 1:-1] + count[:, 2:]
+    enough = np.ones(len(points), bool)
+    enough[near] = count.ravel()[flat] >= needed[near]
+    return enough
 
 
 def cluster(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], int]:

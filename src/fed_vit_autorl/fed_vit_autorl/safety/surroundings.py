@@ -49,11 +49,24 @@ class Surroundings:
         motion = self._tracker.update(outlines, scan.stamp)
         self._velocity, self._recent = (_trusted(v, outlines, motion.seen) for v in (motion.velocity, motion.recent))
         self._seen = np.concatenate(([0], motion.seen))
-        kept = np.flatnonzero(_confirmed(found, motion, self._a)[found.labels])
+        kept = np.flatnonzero(self._confirmed(found, motion)[found.labels])
         self._nearest = _view(found.points[kept])
         kept = kept[thin(points[kept])]
         self._points, self._labels = points[kept], found.labels[kept]
         return found
+
+    def _confirmed(self, found: Obstacles, motion: Motion) -> NDArray[np.bool_]:
+        """Clusters by label that are believed: solid ones at once, meagre ones in their second scan, spray never.
+
+        Solidity is the number of returns over that which the least obstacle gives at the same distance. Rain gives few
+        returns close by, where anything solid gives many.
+        """
+        size = np.bincount(found.labels, minlength=found.clusters + 1)[1:]
+        square = np.full(found.clusters + 1, np.inf)
+        from_sensor = found.points[:, :2] - self._base_from_lidar[:2, 3]
+        np.minimum.at(square, found.labels, (from_sensor**2).sum(axis=1))
+        solidity = size / np.maximum(self._a.least_returns(square[1:]), 1.0)
+        return np.concatenate(([True], (solidity >= SOLID) | ((solidity >= 1.0) & (motion.seen > 1))))
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
         """What of it matters to the corridor, one row per cluster that is near it."""
@@ -106,19 +119,6 @@ def _trusted(
     unknown = long | (seen < TRUSTED_SCANS)
     velocity = np.where(unknown[:, None] | np.isnan(velocity), 0.0, velocity)
     return np.concatenate((np.zeros((1, 2)), velocity))
-
-
-def _confirmed(found: Obstacles, motion: Motion, a: Assumptions) -> NDArray[np.bool_]:
-    """Clusters by label that are believed: solid ones at once, meagre ones in their second scan, spray never.
-
-    Solidity is the number of returns over that which the least obstacle gives at the same distance. Rain gives lone
-    returns close by, where anything solid gives many.
-    """
-    size = np.bincount(found.labels, minlength=found.clusters + 1)[1:]
-    square = np.full(found.clusters + 1, np.inf)
-    np.minimum.at(square, found.labels, (found.points[:, :2].astype(np.float64) ** 2).sum(axis=1))
-    solidity = size / np.maximum(a.least_obstacle / (a.lidar_cell * np.maximum(square[1:], 1.0)), 1.0)
-    return np.concatenate(([True], (solidity >= SOLID) | ((solidity >= 1.0) & (motion.seen > 1))))
 
 
 def _view(points: NDArray[np.float32]) -> NDArray[np.float64]:
