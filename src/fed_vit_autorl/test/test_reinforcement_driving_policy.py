@@ -11,8 +11,6 @@ from fed_vit_autorl.models.export import export_graph, weights_of
 from fed_vit_autorl.reinforcement.policy import VisionPolicy, example_inputs
 from fed_vit_autorl.reinforcement.policy_io import (
     OUTPUTS,
-    Light,
-    LightState,
     PolicyIO,
     PolicyReason,
     PolicyRefused,
@@ -20,6 +18,7 @@ from fed_vit_autorl.reinforcement.policy_io import (
 )
 from fed_vit_autorl.reinforcement.route import Route
 from fed_vit_autorl.reinforcement.tracking import Tracker
+from fed_vit_autorl.safety.types import Light, LightState
 
 WIDTH = 32
 EGO = EgoState(0.0, (10.0, 0.0, 0.0), 0.0, 8.0)

@@ -4,8 +4,9 @@ import numpy as np
 from fed_vit_msgs.msg import RouteCommand, Scene, TrafficLights
 
 from fed_vit_autorl.data.classes import OBJECT_CLASSES
-from fed_vit_autorl.reinforcement.policy_io import Light, LightState, PolicyReason, PolicyRefused, SceneView
+from fed_vit_autorl.reinforcement.policy_io import PolicyReason, PolicyRefused, SceneView
 from fed_vit_autorl.reinforcement.route import Route
+from fed_vit_autorl.safety.types import Light, LightState
 from fed_vit_common.conversions import path_array
 
 MAX_OBJECTS = 256

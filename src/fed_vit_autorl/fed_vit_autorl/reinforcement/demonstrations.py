@@ -8,8 +8,9 @@ import numpy as np
 import safetensors.numpy
 
 from fed_vit_autorl.edge.runtime import ModelRuntime
-from fed_vit_autorl.reinforcement.drivers import Action, ExpertDriver, Perception, light_of, route_of
+from fed_vit_autorl.reinforcement.drivers import Action, ExpertDriver, Perception
 from fed_vit_autorl.reinforcement.policy_io import PolicyIO, PolicyRefused
+from fed_vit_autorl.safety.in_world import light_of, route_of
 from fed_vit_autorl.simulation.observation import Observation
 from fed_vit_autorl.simulation.vehicle import Control
 
@@ -57,7 +58,7 @@ class Demonstrator:
         every: int = 2,
     ):
         self._expert = ExpertDriver(observation)
-        self._io = PolicyIO(route_of(observation), feature_width)
+        self._io = PolicyIO(route_of(observation.route), feature_width)
         self._perception, self._policy, self._rng, self._every = perception, policy, rng, every
         self._disturb = Disturbance(rng)
         self._frame = self._policy_until = 0

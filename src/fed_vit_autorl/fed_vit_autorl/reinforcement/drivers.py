@@ -1,5 +1,6 @@
 """Who can drive an ego of the embedded world: the expert, the policy on its perception, and either under the shield."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,22 +14,21 @@ from fed_vit_autorl.reinforcement.degrade import DegradedPerception
 from fed_vit_autorl.reinforcement.expert import Decision, Expert
 from fed_vit_autorl.reinforcement.policy_io import (
     SECTORS,
-    Light,
-    LightState,
     PolicyIO,
     PolicyRefused,
     SceneView,
 )
-from fed_vit_autorl.reinforcement.route import Pose, Route
+from fed_vit_autorl.reinforcement.route import Pose
 from fed_vit_autorl.reinforcement.vehicle import pedals
-from fed_vit_autorl.safety import types as shield_types
+from fed_vit_autorl.safety.in_world import control_of, inputs_of, light_of, route_of
 from fed_vit_autorl.safety.shield import SafetyShield
-from fed_vit_autorl.simulation.events import Collision
+from fed_vit_autorl.safety.types import Proposal, SceneHint
 from fed_vit_autorl.simulation.observation import Observation
 from fed_vit_autorl.simulation.vehicle import Control, VehicleParameters
 
 Perception = Callable[[Observation], SceneView]
 STOPPING_BRAKE = 0.4
+OPERATOR_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,12 @@ class Driver(Protocol):
         ...
 
 
-def route_of(observation: Observation) -> Route:
-    """The observation's route with its speed limits."""
-    return Route(observation.route.points, observation.route.speed_limits)
-
-
-def light_of(observation: Observation) -> Light | None:
-    """The next light, as the policy takes it."""
-    light = observation.light
-    return None if light is None else Light(LightState[light.state.upper()], light.distance)
-
-
 class ExpertDriver:
     """The privileged expert; `decision` is its last one."""
 
     def __init__(self, observation: Observation, vehicle: VehicleParameters | None = None):
         self.vehicle = vehicle or VehicleParameters()
-        self._expert = Expert(route_of(observation), self.vehicle)
+        self._expert = Expert(route_of(observation.route), self.vehicle)
         self.decision: Decision
 
     def act(self, observation: Observation) -> Action:
@@ -81,7 +70,7 @@ class PolicyDriver:
     """The policy on a perception; where it has no answer it brakes, as the node does."""
 
     def __init__(self, observation: Observation, policy: ModelRuntime, perception: Perception):
-        self._io = PolicyIO(route_of(observation), policy.input_shapes["features"][1])
+        self._io = PolicyIO(route_of(observation.route), policy.input_shapes["features"][1])
         self._policy, self._perception = policy, perception
         self._steering = 0.0
 
@@ -101,30 +90,28 @@ class ShieldedDriver:
     """Another driver whose every action goes through the safety shield."""
 
     def __init__(self, observation: Observation, driver: Driver):
-        self._driver, self._route = driver, route_of(observation)
+        self._driver, self._route = driver, route_of(observation.route)
         self._shield = SafetyShield(observation.base_from_lidar)
-        self._collided = False
+        self._cleared_at = math.inf
 
     def act(self, observation: Observation) -> Action:
-        """See `Driver`; `intervention` is the shield's gravest reason."""
+        """See `Driver`; `intervention` is the shield's gravest reason.
+
+        A stop that is latched after a contact is cleared by an operator `OPERATOR_S` after the last one.
+        """
         action, now = self._driver.act(observation), observation.stamp
-        self._collided |= any(isinstance(event, Collision) for event in observation.events)
-        ego, light, wanted = observation.ego, light_of(observation), action.control
-        lights = () if light is None else (shield_types.Light(shield_types.LightState(light.state), light.distance),)
-        orientation = (0.0, 0.0, float(np.sin(ego.yaw / 2)), float(np.cos(ego.yaw / 2)))
-        inputs = shield_types.ShieldInputs(
-            proposal=shield_types.Proposal(now, wanted.steering_angle, wanted.throttle, wanted.brake, action.path),
-            odometry=shield_types.Odometry(now, ego.position, orientation, ego.speed, ego.yaw_rate),
-            scan=shield_types.Scan(now, observation.points),
-            lights=shield_types.Lights(now, lights),
-            route=self._route,
-            scene=None if action.scene is None else shield_types.SceneHint(now, action.scene.positions),
-            collision=self._collided,
-        )
+        wanted = action.control
+        proposal = Proposal(now, wanted.steering_angle, wanted.throttle, wanted.brake, action.path)
+        inputs = inputs_of(observation, self._route, proposal)
+        inputs.scene = None if action.scene is None else SceneHint(now, action.scene.positions)
+        if inputs.collision:
+            self._cleared_at = now + OPERATOR_S
+        elif now >= self._cleared_at:
+            self._shield.clear()
+            self._cleared_at = math.inf
         output = self._shield.step(inputs, now)
-        control = Control(output.control.steering_angle, output.control.throttle, output.control.brake)
         reason = str(output.reasons[0]) if output.reasons else ""
-        return Action(control, action.path, action.scene, action.intervention or reason)
+        return Action(control_of(output.control), action.path, action.scene, action.intervention or reason)
 
 
 class ModelPerception:

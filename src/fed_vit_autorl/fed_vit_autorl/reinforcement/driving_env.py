@@ -6,11 +6,12 @@ from gymnasium import spaces
 
 from fed_vit_autorl.reinforcement.degrade import DegradedPerception
 from fed_vit_autorl.reinforcement.demonstrations import INPUTS
-from fed_vit_autorl.reinforcement.drivers import TruthPerception, light_of, route_of
+from fed_vit_autorl.reinforcement.drivers import TruthPerception
 from fed_vit_autorl.reinforcement.policy import ACCELERATION_RANGE, example_inputs
 from fed_vit_autorl.reinforcement.policy_io import PolicyIO, PolicyRefused
 from fed_vit_autorl.reinforcement.rewards import CompletionReward, Moment
 from fed_vit_autorl.reinforcement.vehicle import pedals
+from fed_vit_autorl.safety.in_world import light_of, route_of
 from fed_vit_autorl.simulation.boxworld import EGO, BoxView, BoxWorld
 from fed_vit_autorl.simulation.events import Collision
 from fed_vit_autorl.simulation.vehicle import Control
@@ -40,7 +41,7 @@ class BoxDrivingEnv(gymnasium.Env):
         super().reset(seed=seed)
         drawn = int(self.np_random.integers(1 << 30)) if seed is None else seed
         self._view = self._world.reset(drawn)[EGO]
-        self._io = PolicyIO(route_of(self._view), self.feature_width)
+        self._io = PolicyIO(route_of(self._view.route), self.feature_width)
         perception = DegradedPerception(self.feature_width, np.random.default_rng([drawn, 5]))
         self._perception = TruthPerception(perception)
         return self._observe(), {}

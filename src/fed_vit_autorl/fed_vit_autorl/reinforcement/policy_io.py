@@ -8,7 +8,7 @@ acceleration [m/s²], `path` (1, 20, 2) [m] in `base_link`, `target_speed` (1, 1
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from fed_vit_autorl.reinforcement.longitudinal import (
 from fed_vit_autorl.reinforcement.route import PATH_POINTS, PATH_SPACING_M, Pose, Projection, Route, to_local
 from fed_vit_autorl.reinforcement.tracking import Tracker, Tracks
 from fed_vit_autorl.reinforcement.vehicle import Footprint, pedals
+from fed_vit_autorl.safety.types import Light, LightState
 from fed_vit_autorl.simulation.vehicle import Control, VehicleParameters
 
 OBJECTS, OBJECT_WIDTH = 12, 10
@@ -52,16 +53,6 @@ class PolicyRefused(Refused):
     """An input or output that must not be driven on; `reason` says why."""
 
 
-class LightState(IntEnum):
-    """State of a traffic light, numbered as `fed_vit_msgs/TrafficLight`."""
-
-    UNKNOWN = 0
-    RED = 1
-    YELLOW = 2
-    GREEN = 3
-    OFF = 4
-
-
 KNOWN_LIGHTS = (LightState.RED, LightState.YELLOW, LightState.GREEN)
 
 
@@ -78,14 +69,6 @@ class SceneView:
     classes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
     free_distance: np.ndarray = field(default_factory=lambda: np.zeros(0))
-
-
-@dataclass(frozen=True)
-class Light:
-    """The next light on the route: its state and the distance from the vehicle's front to its stop line [m]."""
-
-    state: LightState
-    distance: float
 
 
 @dataclass(frozen=True)

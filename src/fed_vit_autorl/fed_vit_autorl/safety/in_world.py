@@ -13,24 +13,27 @@ from fed_vit_autorl.simulation.vehicle import Control
 
 from .types import Command, Light, Lights, LightState, Odometry, Proposal, Scan, ShieldInputs
 
-LIGHT_STATES = {"red": LightState.RED, "yellow": LightState.YELLOW, "green": LightState.GREEN}
-
 
 def route_of(planned: PlannedRoute) -> Route:
     """The route with its speed limits."""
     return Route(planned.points, planned.speed_limits)
 
 
+def light_of(seen: Observation | BoxView) -> Light | None:
+    """The next light on the route."""
+    return None if seen.light is None else Light(LightState[seen.light.state.upper()], seen.light.distance)
+
+
 def inputs_of(seen: Observation | BoxView, route: Route, proposal: Proposal | None) -> ShieldInputs:
     """What the shield of a vehicle with this observation and proposal would know."""
-    ego, light = seen.ego, seen.light
+    ego, light = seen.ego, light_of(seen)
     x, y, z = (float(value) for value in ego.position)
     half = 0.5 * ego.yaw
     return ShieldInputs(
         proposal=proposal,
         odometry=Odometry(ego.stamp, (x, y, z), (0.0, 0.0, math.sin(half), math.cos(half)), ego.speed, ego.yaw_rate),
         scan=None if seen.points is None else Scan(seen.stamp, seen.points),
-        lights=Lights(seen.stamp, (Light(LIGHT_STATES[light.state], light.distance),) if light else ()),
+        lights=Lights(seen.stamp, () if light is None else (light,)),
         route=route,
         collision=any(isinstance(event, Collision) for event in seen.events),
     )

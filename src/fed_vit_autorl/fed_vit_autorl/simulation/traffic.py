@@ -27,6 +27,9 @@ from .vehicle import VehicleParameters
 WARM_UP_STEPS = 100
 RESPAWN_EVERY = 20
 WALK_EDGES = 40
+STRIDE_M = 0.7
+WALKING_SPEED = 1.39
+"""m/s, SUMO's default of a pedestrian."""
 
 
 class TrafficReason(StrEnum):
@@ -98,6 +101,7 @@ class Traffic:
         self._loaded = True
         self._rng = np.random.default_rng([seed, 1])
         self._steps = 0
+        self._waiting: set[str] = set()
         self._types()
         for name, route in egos.items():
             self._add_ego(name, route)
@@ -117,6 +121,7 @@ class Traffic:
             ahead = EGO_KIND.length - VehicleParameters.rear_overhang
             front = (x + ahead * np.cos(yaw), y + ahead * np.sin(yaw))
             libsumo.vehicle.moveToXY(name, "", -1, *front, float(90.0 - np.degrees(yaw)), 2)
+        self._let_people_wait(list(egos.values()))
         libsumo.simulationStep()
         self._steps += 1
         if self._steps % RESPAWN_EVERY == 0:
@@ -164,6 +169,22 @@ class Traffic:
     def number_of(self, name: str) -> int:
         """The number of the road user that has, or had, this id of SUMO's."""
         return int(name.split("_")[1])
+
+    def _let_people_wait(self, egos: list[tuple[float, float, float]]) -> None:
+        """Nobody walks into the side of an ego: SUMO's people see its vehicles only where a street is crossed."""
+        people = libsumo.person.getIDList()
+        if not people:
+            return
+        at = np.array([libsumo.person.getPosition(name) for name in people])
+        angle = np.radians([90.0 - libsumo.person.getAngle(name) for name in people])
+        goal = at + STRIDE_M * np.stack((np.cos(angle), np.sin(angle)), axis=-1)
+        waits = np.zeros(len(people), bool)
+        for pose in egos:
+            waits |= _beside(goal, pose) & ~_beside(at, pose, 0.0)
+        for name, wait in zip(people, waits, strict=True):
+            if wait != (name in self._waiting):
+                libsumo.person.setSpeed(name, 0.0 if wait else WALKING_SPEED)
+        self._waiting = {name for name, wait in zip(people, waits, strict=True) if wait}
 
     def _types(self) -> None:
         for name in (*VEHICLE_KINDS, "ego"):
@@ -231,6 +252,16 @@ class Traffic:
         for lane, connections in town.connections.items():
             onward[town.lanes[lane].edge].update(town.lanes[c.target].edge for c in connections)
         return {edge: sorted(targets) for edge, targets in onward.items()}
+
+
+def _beside(points: NDArray[np.float64], pose: tuple[float, float, float], margin: float = 0.4) -> NDArray[np.bool_]:
+    """Which points (N, 2) lie within `margin` [m] of the outline of an ego whose `base_link` is at `pose`."""
+    x, y, yaw = pose
+    offset = points - (x, y)
+    along = offset @ (math.cos(yaw), math.sin(yaw))
+    across = offset @ (-math.sin(yaw), math.cos(yaw))
+    rear, front = VehicleParameters.rear_overhang, EGO_KIND.length - VehicleParameters.rear_overhang
+    return (along > -rear - margin) & (along < front + margin) & (np.abs(across) < 0.5 * EGO_KIND.width + margin)
 
 
 def _vehicle_state(name: str, length: float) -> RoadUserState:
