@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from fed_vit_autorl.data.lidar import FAR, padded
 from fed_vit_autorl.data.sample import CameraModel, Sample
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.models.backbone import count_parameters
-from fed_vit_autorl.models.batches import points_input
 from fed_vit_autorl.models.export import export_graph, weights_of
-from fed_vit_autorl.models.multimodal import FAR, MultiModalViT
+from fed_vit_autorl.models.multimodal import MultiModalViT
 from fed_vit_autorl.models.packaging import build
 from fed_vit_autorl.models.temporal import TemporalViT, temporal_loss
 
@@ -98,10 +98,15 @@ def test_a_samples_points_become_rows_in_base_link():
     raised[2, 3] = 1.9
     points = np.array([[1, 2, 3, 0.5], [4, 5, 6, 0.7]], np.float32)
     sample = Sample(np.zeros((8, 8, 3), np.uint8), CameraModel.nominal(8, 8), points, raised)
-    np.testing.assert_allclose(points_input(sample, 3), [[1, 2, 4.9, 0.5], [4, 5, 7.9, 0.7], [FAR] * 4], rtol=1e-6)
-    assert points_input(sample, 1).shape == (1, 4)
+    rows = padded(sample.returns_in_base, 3)
+    np.testing.assert_allclose(rows, [[1, 2, 4.9, 0.5], [4, 5, 7.9, 0.7], [FAR] * 4], rtol=1e-6)
     blind = Sample(np.zeros((8, 8, 3), np.uint8), CameraModel.nominal(8, 8))
-    assert (points_input(blind, 2) == FAR).all()
+    assert (padded(blind.returns_in_base, 2) == FAR).all()
+
+
+def test_of_too_many_points_every_few_are_taken():
+    points = np.arange(40, dtype=np.float32).reshape(10, 4)
+    np.testing.assert_array_equal(padded(points, 4), points[[0, 3, 6, 9]])
 
 
 def video(**options):

@@ -129,7 +129,8 @@ class PerceptionNode(VehicleNode):
             self._camera, self._ground = camera, None
 
     def _on_cloud(self, message: PointCloud2, info: dict) -> None:
-        cloud = points(message)[:, :3] @ self._base_from_lidar[:3, :3].T + self._base_from_lidar[:3, 3]
+        cloud = points(message)
+        cloud[:, :3] = cloud[:, :3] @ self._base_from_lidar[:3, :3].T + self._base_from_lidar[:3, 3]
         self._cloud = seconds(message.header.stamp), cloud
 
     def _on_release(self, message: ModelRelease, info: dict) -> None:
@@ -150,15 +151,17 @@ class PerceptionNode(VehicleNode):
             self._report(outcome)
 
     def _see(self, message: Image, now: float, stamp: StageStamp) -> None:
-        seen, manifest, profile = self._sight.see(rgb_image(message))
-        scene = self._scene(seen, now, (message.width, message.height))
+        recent = self._cloud is not None and abs(now - self._cloud[0]) <= TOPICS["lidar/points"].deadline_s
+        cloud = self._cloud[1] if recent else None
+        seen, manifest, profile = self._sight.see(rgb_image(message), cloud)
+        scene = self._scene(seen, cloud, (message.width, message.height))
         scene.header, scene.model_id, scene.profile = message.header, manifest.model_id, profile
         scene.trace = close_stamp([], stamp)
         self._scenes.publish(scene)
         self._frames += 1
         self._confidence = seen.confidence
 
-    def _scene(self, seen: Seen, now: float, size: tuple[int, int]) -> Scene:
+    def _scene(self, seen: Seen, cloud: np.ndarray | None, size: tuple[int, int]) -> Scene:
         arrays = (seen.features, *seen.masks.values())
         if not all(np.isfinite(array).all() for array in arrays):
             raise InputRefused(SceneReason.OUTPUT_NOT_FINITE)
@@ -166,8 +169,7 @@ class PerceptionNode(VehicleNode):
             self._see_with(CameraModel.nominal(*size))
         if self._ground is None:
             self._ground = Ground.seen_by(self._camera, *seen.masks["free_space"].shape)
-        recent = self._cloud is not None and abs(now - self._cloud[0]) <= TOPICS["lidar/points"].deadline_s
-        positions = object_positions(seen.detections.boxes, self._camera, self._cloud[1] if recent else None)
+        positions = object_positions(seen.detections.boxes, self._camera, None if cloud is None else cloud[:, :3])
         free = self._ground.free_distance(seen.masks["free_space"], self._sectors)
         return scene_message(seen, positions, free, size)
 

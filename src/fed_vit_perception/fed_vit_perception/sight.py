@@ -58,11 +58,13 @@ class Sight:
         self._images += 1
         return self._images % self.resources.level.every != 0
 
-    def see(self, image: np.ndarray) -> tuple[Seen, Manifest, str]:
-        """(what it saw, the release that saw it, the profile) of an image uint8 (H, W, 3) RGB."""
+    def see(self, image: np.ndarray, cloud: np.ndarray | None) -> tuple[Seen, Manifest, str]:
+        """(what it saw, the release that saw it, the profile) of an image uint8 (H, W, 3) RGB and, for a release that
+        takes LiDAR too, points float32 (N, 4) in `base_link`.
+        """
         active, profile = self.chosen()
         started = time.perf_counter()
-        seen = active.model[profile](image)
+        seen = active.model[profile](image, cloud)
         took = time.perf_counter() - started
         kept = self._frame_s if self._frame_s is not None else took
         self._frame_s = kept + MEMORY_OF_FRAME_TIME * (took - kept)

@@ -12,8 +12,10 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
+from fed_vit_autorl.data.lidar import FAR
 from fed_vit_autorl.deployment import candidate, keys, release
 from fed_vit_autorl.edge.topics import TOPICS
+from fed_vit_autorl.models.multimodal import MultiModalViT
 from fed_vit_autorl.models.packaging import perception_files
 from fed_vit_autorl.models.perception import ViTPerception
 from fed_vit_common.conversions import stamp_of
@@ -155,6 +157,25 @@ def test_a_bad_cloud_is_refused_and_images_are_still_seen(world):
         "camera_info_invalid", lambda: world.publishers["camera/camera_info"].publish(CameraInfo(width=96, height=64))
     )
     assert world.seen().objects is not None
+
+
+def test_a_release_with_lidar_sees_with_it_and_without(tmp_path):
+    torch.manual_seed(0)
+    model = MultiModalViT((64, 96), 32, 0, patch_size=16, num_classes=0, embed_dim=48, depth=1, num_heads=3)
+    images, scans = np.zeros((1, 64, 96, 3), np.uint8), np.full((1, 32, 4), FAR, np.float32)
+    files, golden = perception_files(model, images, golden_points=scans)
+    files[release.GOLDEN] = release.pack_golden({"perception": golden})
+    architecture = {"perception": model.architecture}
+    release.write_release(tmp_path / "fused", files, KEY, version=1, architecture=architecture)
+    keys.save_public_key(KEY.public_key(), tmp_path / "release.pub")
+    world = World(tmp_path / "fused")
+    blind = np.array(world.seen().features)
+    message = cloud(np.array([[10, 2, 0]] * 4, np.float32).tobytes(), 4)
+    message.header.stamp = stamp_of(world.clock + 0.05)
+    world.publishers["lidar/points"].publish(message)
+    world.until(lambda: world.node._cloud is not None)
+    assert np.abs(np.array(world.seen().features) - blind).max() > 1e-6
+    world.close()
 
 
 def announce(world, folder, manifest):

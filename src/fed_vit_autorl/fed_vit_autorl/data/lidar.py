@@ -15,6 +15,8 @@ ROAD_TOLERANCE_M = 0.08
 OBSTACLE_HEIGHT_M = 0.3
 OVERHEAD_M = 4.5
 MAX_SLOPE = 0.03
+FAR = 1e4
+"""Coordinates of rows that stand for no point, where a model takes a fixed number of them."""
 
 
 class Surface(IntEnum):
@@ -103,3 +105,13 @@ def clusters(points: NDArray[np.float64], azimuth_step: float = np.radians(1.0))
     ones = np.ones(len(linked), np.int8)
     graph = coo_array((ones, (linked[:, 0], linked[:, 1])), shape=(len(flat), len(flat)))
     return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def padded(points: NDArray[np.floating], count: int) -> NDArray[np.float32]:
+    """Points (N, 4) x, y, z, intensity as a model takes them: (count, 4), every few of too many, rows at `FAR` for too
+    few.
+    """
+    rows = np.full((count, 4), FAR, np.float32)
+    chosen = points[np.linspace(0, len(points) - 1, count).astype(int)] if len(points) > count else points
+    rows[: len(chosen)] = chosen
+    return rows

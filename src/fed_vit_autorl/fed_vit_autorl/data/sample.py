@@ -258,3 +258,10 @@ class Sample:
         if self.points is None or self.base_from_lidar is None:
             return np.zeros((0, 3))
         return self.points[:, :3].astype(np.float64) @ self.base_from_lidar[:3, :3].T + self.base_from_lidar[:3, 3]
+
+    @property
+    def returns_in_base(self) -> NDArray[np.float32]:
+        """(N, 4) x, y, z [m] in `base_link` and intensity; (0, 4) without LiDAR."""
+        if self.points is None:
+            return np.zeros((0, 4), np.float32)
+        return np.column_stack((self.points_in_base, self.points[:, 3])).astype(np.float32)

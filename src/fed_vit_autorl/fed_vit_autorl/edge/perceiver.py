@@ -9,9 +9,12 @@ import cv2
 import numpy as np
 
 from fed_vit_autorl.data.classes import MASKS
+from fed_vit_autorl.data.lidar import padded
 from fed_vit_autorl.models.detection import Detections, decode
 
 from .runtime import ModelRuntime
+
+NO_POINTS = np.zeros((0, 4), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,22 +35,27 @@ class Seen:
 class Perceiver:
     """A perception model behind a runtime, for images of any size; they are stretched to the model's input.
 
-    `score_threshold`: objects below it are not reported. Not for use by two threads at once.
+    A model with LiDAR gets the points too, or is told that there are none. `score_threshold`: objects below it are not
+    reported. Not for use by two threads at once.
     """
 
     def __init__(self, runtime: ModelRuntime, score_threshold: float = 0.3) -> None:
         self.runtime, self.score_threshold = runtime, score_threshold
         self._tensor = np.empty(runtime.input_shapes["image"], np.float32)
 
-    def __call__(self, image: np.ndarray) -> Seen:
-        """See an image uint8 (H, W, 3) RGB."""
+    def __call__(self, image: np.ndarray, points: np.ndarray | None = None) -> Seen:
+        """See an image uint8 (H, W, 3) RGB and points float32 (N, 4) x, y, z [m] in `base_link`, intensity."""
         height, width = self._tensor.shape[2:]
         small = image
         if image.shape[:2] != (height, width):
             shrinks = image.shape[0] >= height and image.shape[1] >= width
             small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         np.multiply(small.transpose(2, 0, 1), np.float32(1 / 255), out=self._tensor[0])
-        outputs = self.runtime.run({"image": self._tensor})
+        inputs = {"image": self._tensor}
+        if "points" in self.runtime.input_shapes:
+            count = self.runtime.input_shapes["points"][1]
+            inputs["points"] = padded(NO_POINTS if points is None else points, count)[None]
+        outputs = self.runtime.run(inputs)
         detections = decode(outputs, self.score_threshold)
         masks = {name: outputs[name][0, 0] for name in MASKS}
         return Seen(

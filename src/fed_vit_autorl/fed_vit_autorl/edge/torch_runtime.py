@@ -26,8 +26,8 @@ class TorchRuntime(ModelRuntime):
             self._model = build(architecture, weights).to(self._device).eval().requires_grad_(False)
         except (ValueError, RuntimeError, TypeError) as error:
             raise ReleaseRefused(Reason.BAD_WEIGHTS, str(error)) from error
-        self.input_shapes = {"image": (1, 3, *self._model.img_size)}
-        self._image = torch.zeros(self.input_shapes["image"], device=self._device)
+        self._inputs = {name: tensor.to(self._device) for name, tensor in self._model.example.items()}
+        self.input_shapes = {name: tuple(tensor.shape) for name, tensor in self._inputs.items()}
         self._graph: torch.cuda.CUDAGraph | None = None
         if self._device.type == "cuda":
             self._capture()
@@ -38,17 +38,18 @@ class TorchRuntime(ModelRuntime):
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UP_RUNS):
-                self._model(self._image)
+                self._model(*self._inputs.values())
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._static = self._model(self._image)
+            self._static = self._model(*self._inputs.values())
 
     @torch.inference_mode()
     def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        self._image.copy_(torch.from_numpy(inputs["image"]))
+        for name, tensor in self._inputs.items():
+            tensor.copy_(torch.from_numpy(inputs[name]))
         if self._graph is None:
-            outputs = self._model(self._image)
+            outputs = self._model(*self._inputs.values())
         else:
             self._graph.replay()
             outputs = self._static

@@ -17,7 +17,7 @@ def perceive_with(runtime: ModelRuntime) -> Perceive:
     perceiver = Perceiver(runtime, EVALUATION_THRESHOLD)
 
     def perceive(sample: Sample) -> Perceived:
-        seen = perceiver(sample.image)
+        seen = perceiver(sample.image, sample.returns_in_base)
         found = seen.detections
         return Perceived(found.boxes, found.scores, found.classes, seen.masks, seen.semantic)
 

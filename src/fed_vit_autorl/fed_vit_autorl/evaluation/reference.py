@@ -47,6 +47,6 @@ def evaluate_perception(
 
 
 def _perceived(perceiver: Perceiver, sample: Sample) -> Perceived:
-    seen = perceiver(sample.image)
+    seen = perceiver(sample.image, sample.returns_in_base)
     found = seen.detections
     return Perceived(found.boxes, found.scores, found.classes, seen.masks, None)

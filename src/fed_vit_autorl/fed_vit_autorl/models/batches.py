@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from fed_vit_autorl.data.classes import MASKS
+from fed_vit_autorl.data.lidar import padded
 from fed_vit_autorl.data.sample import Labels, Sample, unlabelled
 
 from .losses import Targets
-from .multimodal import FAR
 
 Augmentation = Callable[[Sample, np.random.Generator], Sample]
 
@@ -24,8 +24,7 @@ class Batch:
     """What a model takes, and the labels.
 
     inputs: image float32 (B, 3, H, W) in [0, 1] RGB; for a model with LiDAR then points float32 (B, N, 4) x, y, z [m]
-    in
-    `base_link`, intensity, padded with rows at `FAR`.
+    in `base_link`, intensity, padded with rows at `FAR`.
     """
 
     inputs: tuple[Tensor, ...]
@@ -89,7 +88,7 @@ def collate(samples: Sequence[Sample], size: tuple[int, int], lidar_points: int 
     image = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     if not lidar_points:
         return Batch((image,), targets)
-    points = np.stack([points_input(sample, lidar_points) for sample in samples])
+    points = np.stack([padded(sample.returns_in_base, lidar_points) for sample in samples])
     return Batch((image, torch.from_numpy(points)), targets)
 
 
@@ -104,17 +103,6 @@ def repeat_factors(classes: Sequence[np.ndarray], threshold: float) -> np.ndarra
         has = np.array([label in found for found in classes])
         factors[has] = np.maximum(factors[has], np.sqrt(threshold / has.mean()))
     return factors
-
-
-def points_input(sample: Sample, count: int) -> np.ndarray:
-    """The sample's points as a model with LiDAR takes them: float32 (count, 4) in `base_link`, the first `count` of
-    them."""
-    rows = np.full((count, 4), FAR, np.float32)
-    found = sample.points_in_base[:count]
-    rows[: len(found), :3] = found
-    if len(found):
-        rows[: len(found), 3] = sample.points[:count, 3]
-    return rows
 
 
 def _resized(labels: Labels, size: tuple[int, int]) -> Labels:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from fed_vit_autorl.data.lidar import FAR
+
 from .perception import ViTPerception
 
-FAR = 1e4
-"""Coordinates of rows that stand for no point."""
 CELLS = (16, 16)
 """LiDAR tokens ahead and across."""
 REACH_M = (64.0, 32.0)
@@ -96,6 +96,10 @@ class MultiModalViT(ViTPerception):
             "positional_encoding": positional_encoding,
             **self.architecture,
         }
+
+    @property
+    def example(self) -> dict[str, Tensor]:
+        return super().example | {"points": torch.full((1, self.lidar_points, 4), FAR)}
 
     def see(self, image: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens and detail as `Backbone.forward`, the tokens having attended to the LiDAR's."""

@@ -19,17 +19,23 @@ MODEL = "perception"
 
 
 def perception_files(
-    model: ViTPerception, golden_images: np.ndarray, graph: bytes = b""
+    model: ViTPerception,
+    golden_images: np.ndarray,
+    graph: bytes = b"",
+    golden_points: np.ndarray | None = None,
 ) -> tuple[dict[str, bytes], tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """(`perception.onnx` and `perception.safetensors`, golden batch) of `model`.
 
     golden_images uint8 (G, H, W, 3) RGB of the model's input size. Weights are stored in half precision, and the golden
     outputs are those of the stored weights. graph: of a model of the same shapes, if it was exported before.
+    golden_points float32 (G, N, 4), for a model with LiDAR.
     """
     graph = graph or export_perception(model)
     half = {name: tensor.astype(np.float16) for name, tensor in weights_of(model).items()}
     engine = runtime.create(graph, {name: tensor.astype(np.float32) for name, tensor in half.items()})
     inputs = {"image": np.ascontiguousarray(golden_images.transpose(0, 3, 1, 2))}
+    if golden_points is not None:
+        inputs["points"] = golden_points
     outputs = runtime.golden_outputs(engine, inputs)
     engine.close()
     return {f"{MODEL}.onnx": graph, f"{MODEL}.safetensors": safetensors.numpy.save(half)}, (inputs, outputs)
@@ -37,7 +43,7 @@ def perception_files(
 
 def export_perception(model: ViTPerception) -> bytes:
     """The ONNX graph of `model`, without weights."""
-    return export_graph(model, {"image": torch.zeros(1, 3, *model.img_size)}, model.outputs, f"{MODEL}.safetensors")
+    return export_graph(model, model.example, model.outputs, f"{MODEL}.safetensors")
 
 
 def build(architecture: Mapping, weights: Mapping[str, np.ndarray]) -> ViTPerception:

@@ -72,6 +72,11 @@ class ViTPerception(nn.Module):
         """(height, width) of the image it takes, in pixels."""
         return self.backbone.img_size
 
+    @property
+    def example(self) -> dict[str, Tensor]:
+        """One of each input by name: a black image, no LiDAR returns."""
+        return {"image": torch.zeros(1, 3, *self.img_size)}
+
     def set_input_size(self, img_size: Sequence[int]) -> None:
         """Take images of (height, width) pixels from now on; positional embeddings are resampled."""
         self.backbone.set_input_size(tuple(img_size))

@@ -16,12 +16,12 @@ from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.evaluation.released import release_options, verified
 
 from .model_card import pruned_card
-from .packaging import build, perception_files
+from .packaging import build
 from .perception import ViTPerception
 from .pruning import PruningEnd, VehicleModelPruner
 from .train_perception import SIGNING_KEY
 from .training import Progress, TrainingOptions, fit
-from .training_setup import as_metrics, batches_of, collected, figures_by_domain, golden_images, read_settings
+from .training_setup import as_metrics, batches_of, collected, figures_by_domain, packaged, read_settings
 
 
 @click.command()
@@ -72,10 +72,10 @@ def prune(
             options = TrainingOptions(epochs * images // batch, batch, settings.training.learning_rate / 2, workers=1)
             task = bar.add_task("fine-tuning", total=options.steps)
             report = Progress(lambda step, parts: bar.update(task, completed=step + 1))
-            fit(candidate, batches_of(settings, drives, candidate.img_size), options, report)
+            fit(candidate, batches_of(settings, drives, candidate), options, report)
 
         def figures(candidate: ViTPerception) -> dict[str, dict]:
-            files, _ = perception_files(candidate, golden_images(held_out))
+            files, _ = packaged(candidate, held_out)
             engine = runtime.create(files["perception.onnx"], release.decode_weights(files["perception.safetensors"]))
             return figures_by_domain(engine, held_out, bar)
 
@@ -87,7 +87,7 @@ def prune(
         except ValueError as error:
             raise CommandError(str(error)) from error
         result = pruner.prune(fine_tune, accuracy)
-        files, golden = perception_files(result.model, golden_images(held_out))
+        files, golden = packaged(result.model, held_out)
         found = {"whole": figures(whole), "pruned": figures(result.model)}
     kept_files, kept_golden = other_models(model, base, "perception")
     files |= kept_files

@@ -43,7 +43,7 @@ def examine(samples: Iterable[Sample], perceiver: Perceiver) -> Trust:
     for sample in samples:
         if sample.labels is None:
             continue
-        seen = perceiver(sample.image)
+        seen = perceiver(sample.image, sample.returns_in_base)
         free, label = _masks(sample, seen)["free_space"], sample.labels.free_space
         told = label != UNLABELLED
         shared += int(((label == 1) & free & told).sum())
@@ -59,7 +59,7 @@ def taught(sample: Sample, perceiver: Perceiver, trust: Trust) -> Sample:
     labels = sample.labels
     if labels is None:
         return sample
-    seen = perceiver(sample.image)
+    seen = perceiver(sample.image, sample.returns_in_base)
     if trust.masks:
         masks = _masks(sample, seen).items()
         labels = replace(labels, **{name: mask.astype(np.uint8) for name, mask in masks})

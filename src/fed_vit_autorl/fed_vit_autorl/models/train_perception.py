@@ -19,7 +19,7 @@ from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.evaluation.released import TRUSTED, verified
 
 from .model_card import model_card
-from .packaging import build, perception_files
+from .packaging import build
 from .perception import ViTPerception
 from .training import Progress, TrainingOptions, fit
 from .training_setup import (
@@ -28,7 +28,7 @@ from .training_setup import (
     batches_of,
     collected,
     figures_by_domain,
-    golden_images,
+    packaged,
     read_settings,
 )
 
@@ -75,9 +75,9 @@ def perception(
         drives, held_out = collected(settings, work, jobs, bar)
         torch.set_num_threads(jobs)
         torch.manual_seed(settings.training.seed)
-        model = ViTPerception(**msgspec.structs.asdict(settings.model)) if parent is None else _model_of(base, parent)
+        model = settings.model.build() if parent is None else _model_of(base, parent)
         _train(model, settings, drives, checkpoint, bar)
-        files, golden = perception_files(model, golden_images(held_out))
+        files, golden = packaged(model, held_out)
         engine = runtime.create(files["perception.onnx"], release.decode_weights(files["perception.safetensors"]))
         figures = figures_by_domain(engine, held_out, bar)
     batches, architecture = {"perception": golden}, {"perception": model.architecture}
@@ -115,4 +115,4 @@ def _train(
         losses = " ".join(f"{name} {value:.2f}" for name, value in parts.items())
         bar.update(task, completed=step + 1, description=f"training ({losses})")
 
-    fit(model, batches_of(settings, folders, model.img_size, options.seed), options, Progress(report), checkpoint)
+    fit(model, batches_of(settings, folders, model, options.seed), options, Progress(report), checkpoint)

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 from rich.progress import Progress as Bar
 
 from fed_vit_autorl.cli.output import CommandError
 from fed_vit_autorl.data.augmentation import Augmenter
+from fed_vit_autorl.data.lidar import padded
 from fed_vit_autorl.data.sample import Sample
 from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment.fleet_config import load_yaml
@@ -23,13 +25,16 @@ from fed_vit_autorl.federated.refusal import ConfigurationRefused
 
 from .batches import Batches, repeat_factors
 from .collect import Drive, collect_all
+from .multimodal import MultiModalViT
+from .packaging import perception_files
+from .perception import ViTPerception
 
-GOLDEN_IMAGES = 2
+GOLDEN_SAMPLES = 2
 FIGURES = ("map", "map50", "free_space_iou", "lane_iou", "drivable_iou")
 
 
-class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `ViTPerception`."""
+class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Arguments of `ViTPerception`, or of `MultiModalViT` where it takes LiDAR points."""
 
     img_size: tuple[int, int] = (192, 320)
     patch_size: int = 16
@@ -40,6 +45,16 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     stem: str = "conv"
     backbone: str = ""
     head_width: int = 48
+    lidar_points: int = 0
+    fusion_layer: int = 0
+
+    def build(self) -> ViTPerception:
+        """The network, untrained. Raises ValueError for sizes that don't fit together."""
+        options = msgspec.structs.asdict(self)
+        points, layer = options.pop("lidar_points"), options.pop("fusion_layer")
+        if not points:
+            return ViTPerception(**options)
+        return MultiModalViT(options.pop("img_size"), points, layer, **options)
 
 
 class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,8 +105,8 @@ def collected(settings: TrainPerception, work: Path, jobs: int, bar: Bar) -> tup
     return tuple(collect_all(getattr(settings, part), work / part, jobs, bar) for part in ("drives", "held_out"))
 
 
-def batches_of(settings: TrainPerception, folders: Sequence[Path], size: tuple[int, int], seed: int = 0) -> Batches:
-    """Augmented batches of all samples in `folders` for a model that takes (H, W)."""
+def batches_of(settings: TrainPerception, folders: Sequence[Path], model: ViTPerception, seed: int = 0) -> Batches:
+    """Augmented batches of all samples in `folders` for `model`."""
     stores = [SampleFolder(folder) for folder in folders]
     index = [(store, key) for store in stores for key in store.keys()]  # noqa: SIM118 (not a dict)
     augment = Augmenter(settings.augmentation)
@@ -102,7 +117,8 @@ def batches_of(settings: TrainPerception, folders: Sequence[Path], size: tuple[i
             [sample.labels.classes if sample else np.zeros(0, np.int64) for sample in found], settings.repeat_threshold
         )
     batch = settings.training.batch_size
-    return Batches(partial(_read, index), len(index), size, batch, augment, seed, repeats=repeats)
+    points = getattr(model, "lidar_points", 0)
+    return Batches(partial(_read, index), len(index), model.img_size, batch, augment, seed, points, repeats)
 
 
 def _read(index: list, number: int) -> Sample | None:
@@ -110,10 +126,15 @@ def _read(index: list, number: int) -> Sample | None:
     return store.get(key)
 
 
-def golden_images(folders: Sequence[Path]) -> np.ndarray:
-    """The first image of each of the first folders, uint8 (G, H, W, 3)."""
-    samples = [next(iter(SampleFolder(folder))) for folder in folders[:GOLDEN_IMAGES]]
-    return np.stack([sample.image for sample in samples])
+def packaged(model: ViTPerception, folders: Sequence[Path]) -> tuple[dict[str, bytes], tuple[dict, dict]]:
+    """`perception_files` of `model`, its golden batch the first sample of each of the first folders."""
+    samples = [next(iter(SampleFolder(folder))) for folder in folders[:GOLDEN_SAMPLES]]
+    height, width = model.img_size
+    images = np.stack([cv2.resize(sample.image, (width, height)) for sample in samples])
+    points = None
+    if isinstance(model, MultiModalViT):
+        points = np.stack([padded(sample.returns_in_base, model.lidar_points) for sample in samples])
+    return perception_files(model, images, golden_points=points)
 
 
 def figures_by_domain(engine: ModelRuntime, folders: Sequence[Path], bar: Bar) -> dict[str, dict]:
