@@ -18,8 +18,8 @@ import msgspec
 
 from fed_vit_aggregator.keyring import Keyring
 from fed_vit_aggregator.settings import Address, Settings
-from fed_vit_autorl.deployment import fleet_config
 from fed_vit_autorl.deployment.broker import Broker, free_port
+from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.deployment.processes import dying_with_parent
@@ -37,22 +37,22 @@ class LocalCloud:
     def __init__(
         self,
         folder: Path,
-        fleet: Path,
+        fleet: FleetConfig,
         initial_release: Path,
         trusted_keys: Path,
         reference: Path | None = None,
         launcher: Sequence[str] = (sys.executable, "-m"),
     ) -> None:
-        """`fleet`: the training file. `trusted_keys`: public keys that may have signed `initial_release`, a file or
+        """`trusted_keys`: public keys that may have signed `initial_release`, a file or
         folder of *.pub. `reference`: labelled samples for the drift gate.
         """
         self.folder = Path(folder).resolve()
-        self.region = fleet_config.load(fleet).federation.region
+        self.region = fleet.federation.region
         self.keys = Keyring(self.folder / "state")
         self.broker = Broker(self.folder / "broker", self.region, self.keys.authority)
         self.settings = Settings(
             state=str(self.folder / "state"),
-            fleet=str(Path(fleet).resolve()),
+            fleet=str(self.folder / "fleet.yaml"),
             broker=Address(HOST, self.broker.port),
             vehicles=Address(HOST, free_port()),
             operators=Address(HOST, free_port()),
@@ -60,6 +60,7 @@ class LocalCloud:
             trusted_keys=str(Path(trusted_keys).resolve()),
             reference=str(Path(reference).resolve()) if reference else "",
         )
+        (self.folder / "fleet.yaml").write_bytes(msgspec.yaml.encode(fleet))
         self._launcher = launcher
         self.log_path = self.folder / "aggregator.log"
         self._config_path = self.folder / "aggregator.yaml"

@@ -40,14 +40,8 @@ class VirtualFleet:
             key = Ed25519PrivateKey.generate()
             save_public_key(key.public_key(), self.folder / "keys" / "shipped.pub")
             write_linear_release(self.folder / "base", key, width)
-        (self.folder / "fleet.yaml").write_bytes(msgspec.yaml.encode(config))
         self.cloud = LocalCloud(
-            self.folder / "cloud",
-            self.folder / "fleet.yaml",
-            self.folder / "base",
-            self.folder / "keys",
-            None,
-            launcher,
+            self.folder / "cloud", config, self.folder / "base", self.folder / "keys", launcher=launcher
         )
         for vehicle in self.vehicles:
             self.cloud.enrol(vehicle, self.folder / "vehicles" / vehicle)

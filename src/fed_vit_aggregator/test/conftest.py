@@ -13,6 +13,7 @@ import safetensors.numpy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fed_vit_aggregator.local import LocalCloud
+from fed_vit_autorl.deployment import fleet_config
 from fed_vit_autorl.deployment.keys import save_public_key
 from fed_vit_autorl.federated.client_service import ClientService, ClientSettings
 from fed_vit_autorl.federated.client_training import TrainerProcess
@@ -53,7 +54,8 @@ class ToyFleet:
         (folder / "fleet.yaml").write_text(FLEET.format(rounds=rounds, compression=compression, bits=bits))
         (folder / "trainer.py").write_text(TRAINER)
         self.folder = folder
-        self.cloud = LocalCloud(folder / "cloud", folder / "fleet.yaml", folder / "base", folder / "keys")
+        config = fleet_config.load(folder / "fleet.yaml")
+        self.cloud = LocalCloud(folder / "cloud", config, folder / "base", folder / "keys")
         self.clients: dict[str, ClientService] = {}
 
     def settings(self, vehicle: str) -> ClientSettings:

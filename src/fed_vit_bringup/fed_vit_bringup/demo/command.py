@@ -54,7 +54,6 @@ def demo(
       fedvit demo --rounds 5 --output /tmp/demo --json
       fedvit demo --resume
     """
-    from fed_vit_bringup.demo.cloud import CloudError
     from fed_vit_bringup.demo.narrator import Narrator
     from fed_vit_bringup.demo.run import Interrupted, Plan, run
     from fed_vit_bringup.process import NodeNotFoundError
@@ -69,7 +68,7 @@ def demo(
         narrator.close()
         click.secho("stopped; `fedvit demo --resume` goes on from here", err=True)
         raise SystemExit(130) from None
-    except (CloudError, BringUpError, NodeNotFoundError, OSError, ValueError) as error:
+    except (RuntimeError, BringUpError, NodeNotFoundError, OSError, ValueError) as error:
         narrator.close()
         raise CommandError(str(error)) from error
     click.secho(f"report: {plan.output / 'report.html'}", err=True, bold=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from fed_vit_aggregator.local import LocalCloud
 from fed_vit_bringup.graph import FleetArguments, Graph, NodeSpec, Value, fleet_graph
 from fed_vit_sim.truth_sink import Summary, VehicleSummary
 
@@ -16,20 +17,20 @@ CORES_PER_VEHICLE = 3  # for its nodes, its training and its share of the world 
 
 
 def demo_graph(
-    output: Path, domains: Mapping[str, str], client_parameters: Callable[[str], Mapping[str, Value]], record: bool
+    output: Path, domains: Mapping[str, str], client: Callable[[str], Mapping[str, Value]], record: bool
 ) -> Graph:
     """World, vehicles with their clients, and the observer.
 
     Args:
         output: folder for the world's record and the observer's videos.
         domains: vehicle → weather.
-        client_parameters: a vehicle's client node's parameters.
+        client: a vehicle's client node's parameters.
         record: also write each vehicle's inputs as a rosbag2.
     """
     parameters: dict[str, dict[str, Mapping[str, Value]]] = {
         vehicle: {
-            "client": {**client_parameters(vehicle), "domain": domain},
-            **dict.fromkeys(("perception", "policy"), _trust(client_parameters(vehicle))),
+            "client": {**client(vehicle), "domain": domain},
+            **dict.fromkeys(("perception", "policy"), _trust(client(vehicle))),
         }
         for vehicle, domain in domains.items()
     }
@@ -53,6 +54,18 @@ def demo_graph(
     )
     # The observer listens before the world's first frame.
     return Graph((*graph.nodes[:-1], observer, graph.nodes[-1]), graph.autostart)
+
+
+def client_parameters(cloud: LocalCloud, folder: Path, vehicle: str) -> dict[str, Value]:
+    """Parameters of a vehicle's client node that reach this cloud; its identity and state are kept below ``folder``."""
+    return {
+        "region": cloud.region,
+        "broker_host": cloud.settings.broker.host,
+        "broker_port": cloud.settings.broker.port,
+        "identity": str(cloud.enrol(vehicle, folder / vehicle / "identity").folder),
+        "state": str(folder / vehicle / "state"),
+        "release": cloud.settings.initial_release,
+    }
 
 
 def _trust(client: Mapping[str, Value]) -> dict[str, Value]:

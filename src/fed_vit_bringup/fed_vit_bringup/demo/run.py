@@ -7,21 +7,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from fed_vit_aggregator.local import LocalCloud
 from fed_vit_autorl.cli.bench import machine
 from fed_vit_autorl.deployment import fleet_config
 from fed_vit_autorl.simulation.town import TownSpec
 from fed_vit_bringup.demo import report, scenes
 from fed_vit_bringup.demo.accounts import dense_bytes, update_accounts
-from fed_vit_bringup.demo.cloud import Cloud
-from fed_vit_bringup.demo.fleet import demo_graph, world_record
+from fed_vit_bringup.demo.fleet import client_parameters, demo_graph, world_record
 from fed_vit_bringup.demo.narrator import Narrator
 from fed_vit_bringup.demo.records import latency_summary, read_commands, read_observed
 from fed_vit_bringup.domain import free_domain
 from fed_vit_bringup.supervisor import Supervisor
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 ASK_S = 1.0
 REFERENCE_TOWN = TownSpec(seed=31)
 REPORT_TOWN = TownSpec(seed=47)
@@ -63,6 +64,16 @@ class Plan:
         return self.output / "state"
 
     @property
+    def aggregator(self) -> Path:
+        """The aggregator's durable folder."""
+        return self.state / "cloud" / "state"
+
+    @property
+    def vehicles(self) -> Path:
+        """Folder of the vehicles' identities and states."""
+        return self.state / "vehicles"
+
+    @property
     def trusted_keys(self) -> Path:
         """Keys that may have signed the first release."""
         return self.release.parent / "keys"
@@ -73,7 +84,7 @@ def run(plan: Plan, narrator: Narrator) -> dict:
 
     Raises:
         Interrupted: by Ctrl-C or SIGTERM; nothing is left running.
-        CloudError, BringUpError: something did not come up.
+        RuntimeError, BringUpError: something did not come up.
     """
     start = time.monotonic()
     _prepare(plan)
@@ -83,12 +94,13 @@ def run(plan: Plan, narrator: Narrator) -> dict:
             plan.state / "reference", REFERENCE_TOWN, domains, REFERENCE_SAMPLES, _collecting(narrator, interrupted)
         )
         fleet = fleet_config.load(plan.fleet, {"federation.num_rounds": str(plan.rounds)})
-        cloud = Cloud(plan.state, fleet, list(plan.domains), plan.release, plan.trusted_keys, reference)
-        graph = demo_graph(plan.output, plan.domains, cloud.client_parameters, plan.record)
+        cloud = LocalCloud(plan.state / "cloud", fleet, plan.release, plan.trusted_keys, reference)
+        clients = partial(client_parameters, cloud, plan.vehicles)
+        graph = demo_graph(plan.output, plan.domains, clients, plan.record)
         try:
             narrator.say("starting broker and aggregator")
             cloud.start()
-            narrator.say("starting world and vehicles", f"the fleet's page is {cloud.page}")
+            narrator.say("starting world and vehicles", f"the fleet's page is {cloud.operators_url}")
             with Supervisor(graph, plan.output / "logs", free_domain()) as supervisor:
                 supervisor.start()
                 complete = _drive_and_learn(plan, cloud, supervisor, narrator, interrupted)
@@ -149,7 +161,7 @@ def _collecting(narrator: Narrator, interrupted: Callable[[], None]) -> Callable
 
 
 def _drive_and_learn(
-    plan: Plan, cloud: Cloud, supervisor: Supervisor, narrator: Narrator, interrupted: Callable[[], None]
+    plan: Plan, cloud: LocalCloud, supervisor: Supervisor, narrator: Narrator, interrupted: Callable[[], None]
 ) -> bool:
     """Until rounds are over, all vehicles run the last release and have driven their routes; False if time ran out."""
     end, asked = time.monotonic() + plan.limit_s, 0.0
@@ -186,12 +198,12 @@ def _report(plan: Plan, fleet: fleet_config.FleetConfig, held_out: Path, complet
     observed = {vehicle: read_observed(plan.output / vehicle) for vehicle in plan.domains}
     world = world_record(plan.output)
     accounts = update_accounts(
-        plan.state / "aggregator",
-        {vehicle: plan.state / "vehicles" / vehicle / "state" for vehicle in plan.domains},
+        plan.aggregator,
+        {vehicle: plan.vehicles / vehicle / "state" for vehicle in plan.domains},
         fleet.federation.run,
     )
-    keys = [plan.trusted_keys, plan.state / "vehicles" / next(iter(plan.domains)) / "identity" / "release_keys"]
-    folders = sorted((plan.state / "aggregator" / "releases").glob("[0-9]*"), key=lambda path: int(path.name))
+    keys = [plan.trusted_keys, plan.vehicles / next(iter(plan.domains)) / "identity" / "release_keys"]
+    folders = sorted((plan.aggregator / "releases").glob("[0-9]*"), key=lambda path: int(path.name))
     releases = [
         {"version": int(folder.name), "perception": scenes.figures(folder, keys, held_out, domains)}
         for folder in folders
