@@ -27,6 +27,8 @@ def scene(point) -> Sample:
         boxes=np.array([[u - 6, v - 6, u + 6, v + 6]], np.float32),
         classes=np.array([1]),
         free_space=disc.astype(np.uint8),
+        moving=disc.astype(np.uint8),
+        solids=np.array([[*point, 4.5, 1.8, 1.4, 0.2]], np.float32),
     )
     base_from_lidar = base_from_optical(0.5, 0.2, 1.8) @ np.linalg.inv(base_from_optical(0, 0, 0))
     lidar = np.linalg.inv(base_from_lidar) @ (*point, 1)
@@ -52,6 +54,8 @@ def assert_everything_still_agrees(moved: Sample) -> None:
     box = moved.labels.boxes[0]
     assert (box[:2] + box[2:]) / 2 == pytest.approx(seen, abs=1.0)
     assert moved.camera.project(moved.points_in_base)[0][0] == pytest.approx(seen, abs=1.0)
+    assert middle(moved.labels.moving == 1) == pytest.approx(seen, abs=1.0)
+    assert moved.camera.project(moved.labels.solids[:, :3])[0][0] == pytest.approx(seen, abs=1.0)
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,6 +65,7 @@ def test_a_flipped_scene_still_agrees_and_is_on_the_other_side(point):
     after = flip(before)
     assert_everything_still_agrees(after)
     assert after.points_in_base[0] == pytest.approx(np.array(point) * (1, -1, 1), abs=1e-5)
+    assert after.labels.solids[0, 6] == pytest.approx(-0.2)
     again = flip(after)
     np.testing.assert_array_equal(again.image, before.image)
     np.testing.assert_allclose(again.labels.boxes, before.labels.boxes, atol=1e-4)

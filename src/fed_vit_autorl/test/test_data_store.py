@@ -25,6 +25,9 @@ def sample(stamp: float = 1.5, seed: int = 0, labelled: bool = True) -> Sample:
         ignored=np.array([[0, 0, 3, 3]], np.float32),
         lane=mask,
         semantic=random.integers(0, 11, (H, W)).astype(np.uint8),
+        moving=(mask == 1).astype(np.uint8),
+        solids=np.array([[10, 1, 0.7, 4.5, 1.8, 1.4, 0.3]], np.float32),
+        risk=0.25,
     )
     return Sample(
         image=smooth.copy(),
@@ -43,8 +46,9 @@ def test_what_comes_back_is_what_went_in():
     before = sample()
     after = decode(encode(before))
     assert np.abs(after.image.astype(int) - before.image).max() <= 8
-    for name in ("boxes", "classes", "ignored", "free_space", "lane", "drivable", "semantic"):
+    for name in ("boxes", "classes", "ignored", "free_space", "lane", "drivable", "semantic", "moving", "solids"):
         np.testing.assert_array_equal(getattr(after.labels, name), getattr(before.labels, name))
+    assert after.labels.risk == 0.25
     np.testing.assert_array_equal(after.points, before.points)
     np.testing.assert_array_equal(after.camera.base_from_camera, before.camera.base_from_camera)
     assert (after.ego, after.stamp, after.source, after.domain) == (before.ego, 1.5, "vehicle_1", "noon")

@@ -100,6 +100,11 @@ def test_labels_fit_the_picture_and_the_truth(world):
     assert labels.free_space.shape == (96, 160)
     assert 0.1 < labels.drivable.mean() < 0.6
     assert (labels.lane <= labels.drivable).all()
+    assert not (labels.moving & labels.drivable).any(), "what moves hides the road"
+    pixels, depth = world.config.camera.model.project(labels.solids[:, :3].astype(float))
+    for box, pixel in zip(labels.boxes[depth > 6], pixels[depth > 6], strict=True):
+        assert (box[:2] - 8 < pixel).all(), "the 3D box is where the picture shows it, but for what hides it"
+        assert (pixel < box[2:] + 8).all()
     assert labels.lane[-4:, 60:100].mean() > 0.9, "the ego's lane begins before its bonnet"
     for x0, y0, x1, y1 in labels.boxes:
         assert 0 <= x0 < x1 <= 160

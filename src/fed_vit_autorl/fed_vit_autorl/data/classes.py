@@ -23,5 +23,8 @@ SEMANTIC_CLASSES: tuple[str, ...] = (
 )
 """Semantic classes: the 11 of CamVid (SegNet's numbering)."""
 
+FULLER_MASKS: tuple[str, ...] = ("semantic", "moving")
+"""Masks that not every source of labels has: indices of `SEMANTIC_CLASSES`, and what moves by itself."""
+
 UNLABELLED = 255
 """Mask value that neither trains nor counts in an evaluation."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from .classes import MASKS
+from .classes import FULLER_MASKS, MASKS
 from .sample import CameraModel, EgoState, Labels, Sample
 
 JPEG_QUALITY = 95
@@ -23,7 +23,7 @@ class CorruptSample(ValueError):
 
 
 class Header(msgspec.Struct, forbid_unknown_fields=True):
-    """The parts of a sample that are no arrays; `objects_known` is None without labels."""
+    """The parts of a sample that are no arrays; `objects_known` and `risk` are None where there is no such label."""
 
     stamp: float
     source: str
@@ -32,6 +32,7 @@ class Header(msgspec.Struct, forbid_unknown_fields=True):
     height: int
     ego: EgoState | None = None
     objects_known: bool | None = None
+    risk: float | None = None
 
 
 def _image_bytes(extension: str, image: NDArray[np.uint8], *options: int) -> NDArray[np.uint8]:
@@ -58,9 +59,11 @@ def encode(sample: Sample) -> bytes:
     if sample.base_from_lidar is not None:
         tensors["base_from_lidar"] = sample.base_from_lidar.astype(np.float64)
     if labels is not None:
-        masks = {name: getattr(labels, name) for name in (*MASKS, "semantic")}
+        masks = {name: getattr(labels, name) for name in (*MASKS, *FULLER_MASKS)}
         tensors |= {name: _image_bytes(".png", mask) for name, mask in masks.items() if mask is not None}
         tensors |= {"boxes": labels.boxes, "classes": labels.classes, "ignored": labels.ignored}
+        if labels.solids is not None:
+            tensors["solids"] = labels.solids
     header = Header(
         stamp=sample.stamp,
         source=sample.source,
@@ -69,6 +72,7 @@ def encode(sample: Sample) -> bytes:
         height=camera.height,
         ego=sample.ego,
         objects_known=labels.objects_known if labels else None,
+        risk=None if labels is None or np.isnan(labels.risk) else labels.risk,
     )
     # numpy's scalars pass for floats everywhere else
     tensors["header"] = np.frombuffer(msgspec.json.encode(header, enc_hook=lambda scalar: scalar.item()), np.uint8)
@@ -113,11 +117,13 @@ def _read_header(tensors: dict[str, NDArray[Any]]) -> Header:
 def _labels(tensors: dict[str, NDArray[Any]], header: Header) -> Labels | None:
     if header.objects_known is None:
         return None
-    masks = {name: _image(tensors[name], cv2.IMREAD_GRAYSCALE) for name in (*MASKS, "semantic") if name in tensors}
+    masks = {name: _image(tensors[name], cv2.IMREAD_GRAYSCALE) for name in (*MASKS, *FULLER_MASKS) if name in tensors}
     return Labels(
         boxes=tensors["boxes"],
         classes=tensors["classes"],
         ignored=tensors["ignored"],
         objects_known=header.objects_known,
+        solids=tensors.get("solids"),
+        risk=np.nan if header.risk is None else header.risk,
         **masks,
     )

@@ -17,6 +17,9 @@ MAX_POINTS = 1 << 20
 MAX_PIXELS = 1 << 25
 
 
+RISK_HORIZON_S = 3.0
+
+
 class SampleFault(StrEnum):
     """Why a sample, or a part of it, is refused."""
 
@@ -36,6 +39,7 @@ class SampleFault(StrEnum):
     MASK_VALUE = "mask_value"
     EGO_NOT_FINITE = "ego_not_finite"
     STAMP = "stamp"
+    RISK = "risk"
 
 
 class SampleRefused(Refused):
@@ -170,7 +174,11 @@ class Labels:
     `boxes` float32 (K, 4) xyxy in pixels, `classes` int64 (K,) indices of `OBJECT_CLASSES`. `ignored` float32 (M, 4)
     are regions of which it is not known what is in them: detections there neither train nor count. `semantic` uint8
     (H, W) holds indices of `SEMANTIC_CLASSES` or 255. `objects_known` is False where objects were never labelled, so
-    that an image without boxes is not taken for an empty street. Raises `SampleRefused`.
+    that an image without boxes is not taken for an empty street.
+
+    Where they are known: `solids` float32 (K, 7) are the objects' x, y, z [m] of the centre, length, width, height [m]
+    and yaw [rad] in `base_link`; `moving` uint8 (H, W) tells what moves by itself; `risk` is the probability that the
+    vehicle meets somebody within `RISK_HORIZON_S` if all keep course and speed, NaN if unknown. Raises `SampleRefused`.
     """
 
     boxes: NDArray[np.float32]
@@ -181,6 +189,9 @@ class Labels:
     ignored: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     semantic: NDArray[np.uint8] | None = None
     objects_known: bool = True
+    solids: NDArray[np.float32] | None = None
+    moving: NDArray[np.uint8] | None = None
+    risk: float = float("nan")
 
     def __post_init__(self) -> None:
         for name, boxes in (("boxes", self.boxes), ("ignored", self.ignored)):
@@ -199,6 +210,13 @@ class Labels:
             self._check_mask(name, getattr(self, name), highest=1)
         if self.semantic is not None:
             self._check_mask("semantic", self.semantic, highest=len(SEMANTIC_CLASSES) - 1)
+        if self.moving is not None:
+            self._check_mask("moving", self.moving, highest=1)
+        if self.solids is not None:
+            ok = self.solids.shape == (len(self.boxes), 7) and self.solids.dtype == np.float32
+            _require(ok, SampleFault.BOXES_SHAPE, f"solids {self.solids.dtype} {self.solids.shape}, expected (K, 7)")
+            _require(bool(np.isfinite(self.solids).all()), SampleFault.BOXES_NOT_FINITE, "solids")
+        _require(not (self.risk < 0 or self.risk > 1), SampleFault.RISK, str(self.risk))
 
     def _check_mask(self, name: str, mask: NDArray[np.uint8], highest: int) -> None:
         ok = mask.shape == self.free_space.shape and mask.ndim == 2 and mask.dtype == np.uint8

@@ -92,9 +92,9 @@ class Ego:
         """x, y [m], yaw [rad] of `base_link`."""
         return self.state.x, self.state.y, self.state.yaw
 
-    def place(self, poses: NDArray[np.float64]) -> None:
-        """Takes over where all road users are; the ego itself is not in its own sensors' way."""
-        self._poses = poses
+    def place(self, poses: NDArray[np.float64], speeds: NDArray[np.float64]) -> None:
+        """Takes over where all road users are and how fast; the ego itself is not in its own sensors' way."""
+        self._poses, self._speeds = poses, speeds
         if self._camera:
             self._camera.place(poses, hidden=self._slot)
 
@@ -117,7 +117,10 @@ class Ego:
         scene, camera = self._scene, self._camera_model
         geoms = self._camera.segmentation(self.pose)
         objects = visible_objects(geoms, scene, camera, self.pose, self._poses)
-        return labels_of(geoms, objects, scene, camera, self.pose, self.route, self.progress), objects
+        progress = self.progress
+        return labels_of(
+            geoms, objects, scene, camera, self.pose, self.route, progress, self._speeds, self.state
+        ), objects
 
     def observe(
         self,

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from ..data.sample import CameraModel, Labels
 from .actors import KINDS
 from .ground import ribbon
+from .risk import meets
 from .routes import PlannedRoute
 from .scene import Scene
+from .vehicle import VehicleState
 
 MIN_PIXELS = 20
 MIN_SIDE = 4
 MIN_VISIBLE = 0.25
+MOVING_MPS = 0.5
 LANE_AHEAD_M = 50.0
 LANE_STEP_M = 1.0
 
@@ -50,9 +53,12 @@ def labels_of(
     pose: tuple[float, float, float],
     route: PlannedRoute,
     progress: float,
+    speeds: NDArray[np.float64],
+    ego: VehicleState,
 ) -> Labels:
     """`Labels` of a picture with geom ids `geoms` (H, W) and `visible_objects`, seen from `base_link` at `pose`.
 
+    speeds (slots,) [m/s] of all road users; `ego` is the vehicle's own motion.
     Objects of which too little is seen are `ignored` regions. `free_space` is the visible road surface: what is seen of
     the road is not occupied, and the town's roads are all connected.
     """
@@ -66,7 +72,26 @@ def labels_of(
         lane=road & _lane_mask(camera, pose, route, progress),
         drivable=road,
         ignored=np.array([o.box for o in vague], np.float32).reshape(-1, 4),
+        solids=_solids(clear, pose),
+        moving=np.isin(_slots(geoms, scene), np.flatnonzero(speeds > MOVING_MPS)).astype(np.uint8),
+        risk=float(meets(ego, _solids(objects, pose), speeds[[o.slot for o in objects]])),
     )
+
+
+def _solids(objects: list[ObjectTruth], pose: tuple[float, float, float]) -> NDArray[np.float32]:
+    """(K, 7) as `Labels.solids`, from `base_link` at `pose`."""
+    x, y, yaw = pose
+    rows = np.array([(o.x, o.y, o.z + o.height / 2, o.length, o.width, o.height, o.yaw) for o in objects])
+    rows = rows.reshape(-1, 7)
+    c, s = np.cos(yaw), np.sin(yaw)
+    rows[:, :2] = (rows[:, :2] - (x, y)) @ np.array([[c, -s], [s, c]])
+    rows[:, 6] = (rows[:, 6] - yaw + np.pi) % (2 * np.pi) - np.pi
+    return rows.astype(np.float32)
+
+
+def _slots(geoms: NDArray[np.int32], scene: Scene) -> NDArray[np.int64]:
+    """(H, W) number of the road user that each pixel shows, -1 for none."""
+    return np.where(geoms >= 0, scene.slot_of_geom[np.maximum(geoms, 0)], -1)
 
 
 def visible_objects(
@@ -77,7 +102,7 @@ def visible_objects(
     poses: NDArray[np.float64],
 ) -> list[ObjectTruth]:
     """Every road user of which a pixel is seen."""
-    slots = np.where(geoms >= 0, scene.slot_of_geom[np.maximum(geoms, 0)], -1)
+    slots = _slots(geoms, scene)
     found = []
     for slot in np.unique(slots[slots >= 0]):
         rows, columns = np.nonzero(slots == slot)

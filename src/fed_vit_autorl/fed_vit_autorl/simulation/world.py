@@ -138,13 +138,15 @@ class World:
         self.stage.step(self.dt, {name: (ego.progress, ego.state.speed) for name, ego in self.egos.items()}, others)
         self._users |= self.stage.users()
         egos = [(*ego_centre(ego.state), 0.0, ego.state.yaw) for ego in self.egos.values()]
-        self._poses = np.vstack([centres(states), egos, self.stage.poses()])
+        poses = np.vstack([centres(states), egos, self.stage.poses()])
+        before = poses if self._frame == 0 else self._poses
+        self._poses, self._speeds = poses, np.hypot(*(poses - before)[:, :2].T) / self.dt
 
     def _observe(self) -> dict[str, Observation]:
         signals = self.signals = self.traffic.signals()
         self.scene.show_signals(signals)
         for ego in self.egos.values():
-            ego.place(self._poses)
+            ego.place(self._poses, self._speeds)
         scans = {name: self._pool.submit(ego.scan) for name, ego in self.egos.items()} if self.config.scan else {}
         images = {name: ego.image() for name, ego in self.egos.items()} if self.config.image else {}
         return {

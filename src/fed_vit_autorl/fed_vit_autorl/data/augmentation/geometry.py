@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..classes import MASKS, UNLABELLED
+from ..classes import FULLER_MASKS, MASKS, UNLABELLED
 from ..sample import CameraModel, EgoState, Labels, Sample
 
 MIRROR = np.diag([1.0, -1.0, 1.0, 1.0])
 """y → -y in a frame with x forward, y left."""
+MIRROR_SOLID = np.array([1, -1, 1, 1, 1, 1, -1], np.float32)
 MIRROR_OPTICAL = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 MIN_VISIBLE = 0.25
@@ -59,11 +60,15 @@ def _flip_labels(labels: Labels, width: int) -> Labels:
     def flip_boxes(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
-    masks = {name: np.ascontiguousarray(getattr(labels, name)[:, ::-1]) for name in MASKS}
-    semantic = None if labels.semantic is None else np.ascontiguousarray(labels.semantic[:, ::-1])
-    return replace(
-        labels, boxes=flip_boxes(labels.boxes), ignored=flip_boxes(labels.ignored), semantic=semantic, **masks
-    )
+    masks = {name: np.ascontiguousarray(mask[:, ::-1]) for name, mask in _masks(labels).items()}
+    solids = None if labels.solids is None else labels.solids * MIRROR_SOLID
+    return replace(labels, boxes=flip_boxes(labels.boxes), ignored=flip_boxes(labels.ignored), solids=solids, **masks)
+
+
+def _masks(labels: Labels) -> dict[str, NDArray[np.uint8]]:
+    """Those that there are."""
+    masks = {name: getattr(labels, name) for name in (*MASKS, *FULLER_MASKS)}
+    return {name: mask for name, mask in masks.items() if mask is not None}
 
 
 def crop(sample: Sample, left: int, top: int, width: int, height: int) -> Sample:
@@ -100,24 +105,24 @@ def _moved(sample: Sample, pixel_map: NDArray[np.float64], camera: CameraModel) 
                 mask, by_index, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=UNLABELLED
             )
 
-        boxes, classes, cut = _move_boxes(labels.boxes, labels.classes, pixel_map, size)
-        ignored, _, cut_ignored = _move_boxes(labels.ignored, np.zeros(len(labels.ignored)), pixel_map, size)
+        boxes, well, cut = _move_boxes(labels.boxes, pixel_map, size)
+        ignored, _, cut_ignored = _move_boxes(labels.ignored, pixel_map, size)
         labels = replace(
             labels,
             boxes=boxes,
-            classes=classes,
+            classes=labels.classes[well],
             ignored=np.concatenate([ignored, cut_ignored, cut]),
-            semantic=None if labels.semantic is None else move(labels.semantic),
-            **{name: move(getattr(labels, name)) for name in MASKS},
+            solids=None if labels.solids is None else labels.solids[well],
+            **{name: move(mask) for name, mask in _masks(labels).items()},
         )
     image = cv2.warpAffine(sample.image, by_index, size, flags=cv2.INTER_LINEAR)
     return replace(sample, image=image, camera=camera, labels=labels)
 
 
 def _move_boxes(
-    boxes: NDArray[np.float32], classes: NDArray, pixel_map: NDArray[np.float64], size: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray, NDArray[np.float32]]:
-    """Boxes and classes of what is still well visible, and the boxes of what is mostly cut off."""
+    boxes: NDArray[np.float32], pixel_map: NDArray[np.float64], size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+    """Boxes of what is still well visible, which those are, and the boxes of what is mostly cut off."""
     corners = boxes.astype(np.float64)
     middle = (corners[:, :2] + corners[:, 2:]) / 2 @ pixel_map[:, :2].T + pixel_map[:, 2]
     half = np.sqrt(((corners[:, 2:] - corners[:, :2]) / 2) ** 2 @ (pixel_map[:, :2] ** 2).T)
@@ -127,4 +132,4 @@ def _move_boxes(
     area, visible = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (moved, clipped))
     well = inside & (visible >= MIN_VISIBLE * area)
     clipped = clipped.astype(np.float32)
-    return clipped[well], classes[well], clipped[inside & ~well]
+    return clipped[well], well, clipped[inside & ~well]
