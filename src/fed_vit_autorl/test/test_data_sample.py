@@ -80,6 +80,7 @@ def test_every_broken_part_is_refused_with_its_reason():
         SampleFault.BOXES_NOT_FINITE: lambda: Labels.unknown(H, W, boxes=box * np.nan, classes=np.zeros(1, np.int64)),
         SampleFault.CLASS_UNKNOWN: lambda: Labels.unknown(H, W, boxes=box, classes=np.full(1, 3)),
         SampleFault.MASK_VALUE: lambda: Labels.unknown(H, W, lane=mask + np.uint8(2)),
+        SampleFault.RISK: lambda: Labels.unknown(H, W, risk=1.1),
         SampleFault.MASK_SHAPE: lambda: Labels.unknown(H, W, lane=mask[:-1]),
     }
     assert set(cases) == set(SampleFault)
