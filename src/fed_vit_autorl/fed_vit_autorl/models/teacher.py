@@ -36,6 +36,11 @@ class Trust:
     masks: bool
     objects: bool
 
+    @property
+    def not_taught(self) -> frozenset[str]:
+        """Parts of the loss that the labels can't teach: a LiDAR's cluster ends where its returns do, not the object."""
+        return frozenset() if self.objects else frozenset({"box"})
+
 
 def examine(samples: Iterable[Sample], perceiver: Perceiver) -> Trust:
     """Test the model on what the LiDAR tells about samples of one vehicle."""
