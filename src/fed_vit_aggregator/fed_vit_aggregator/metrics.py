@@ -61,8 +61,11 @@ class FleetCollector(Collector):
             for name, value in releases[-1].metrics.items():
                 figures.add_metric([name], value)
             yield figures
-            rollbacks = sum(release.kind == "rollback" for release in releases)
-            yield CounterMetricFamily("fedvit_rollbacks", "Rollbacks", value=rollbacks)
+            rollbacks = CounterMetricFamily("fedvit_rollbacks", "Releases taken back, by reason", labels=["reason"])
+            for reason, count in Counter(service.releases.reason(r.version) for r in releases).items():
+                if reason:
+                    rollbacks.add_metric([reason], count)
+            yield rollbacks
         if service.engine.privacy:
             spent, budget = service.engine.privacy
             yield GaugeMetricFamily("fedvit_privacy_spent", "Epsilon spent", value=spent)

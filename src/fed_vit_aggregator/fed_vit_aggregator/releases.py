@@ -4,10 +4,12 @@ once it is complete.
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.candidate import make_candidate, models_of
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
-from fed_vit_autorl.deployment.offers import Channel, Offer
+from fed_vit_autorl.deployment.offers import Channel, Offer, cohort_of
 from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.deployment.tuf_repository import ReleaseRepository
 from fed_vit_autorl.federated.model_tensors import by_model, trainable
@@ -26,6 +28,15 @@ from fed_vit_autorl.federated.update import Tensors
 
 RENEW_S = 600.0
 Weights = Mapping[str, Mapping[str, np.ndarray]]
+
+
+class Rollback(StrEnum):
+    """Why an older release came back."""
+
+    OPERATOR = "operator"
+    REFERENCE = "reference"  # the reference set's mAP50 fell below that of an earlier release
+    SHADOW = "shadow"  # it fell on the vehicles' own experience
+    UNPROVEN = "unproven"  # too few vehicles of the canary said how it does
 
 
 class Evaluate(Protocol):
@@ -110,7 +121,7 @@ class ReleaseFolder:
             manifest = self._make(round.base, by_model(weights), round.number, metrics)
             return self._enter(manifest, "round", round.base, metrics, round)
 
-    def roll_back(self, version: int) -> int:
+    def roll_back(self, version: int, reason: Rollback) -> int:
         """A new version with the files of an old one: releases only ever move forward. Raises KeyError for an unknown
         one.
         """
@@ -118,8 +129,27 @@ class ReleaseFolder:
             record = next((record for record in self._store.releases() if record.version == version), None)
             if record is None:
                 raise KeyError(f"no release {version}")
+            self._store.set_setting(f"rollback/{self.version + 1}", reason)
             manifest = self._make(version, {}, record.round, record.metrics)
             return self._enter(manifest, "rollback", version, record.metrics)
+
+    def reason(self, version: int) -> str:
+        """Why a rollback was made, "" for another release."""
+        return self._store.setting(f"rollback/{version}")
+
+    @property
+    def canary(self) -> Offer | None:
+        """The release that a part of the fleet tries."""
+        return self._repository.offers().get(Channel.CANARY)
+
+    def widen(self) -> None:
+        """What the canary tries is for all from now on."""
+        with self._lock:
+            canary = self.canary
+            if canary is not None and self._repository.offer(
+                {Channel.FLEET: Offer(canary.version, canary.digest, canary.size)}
+            ):
+                self._announce()
 
     def renew(self, now: float) -> None:
         """Keeps the word fresh that what is on offer still is. `now` is a steady clock in seconds."""
@@ -154,8 +184,18 @@ class ReleaseFolder:
         return manifest.version
 
     def _offer(self, record: ReleaseRecord) -> None:
+        """To a part of the fleet first, if it is to be tried."""
+        offers = self._repository.offers()
+        if record.version in (offer.version for offer in offers.values()):
+            return
         size = (self.folder(record.version) / release.MANIFEST).stat().st_size
-        if self._repository.offer({Channel.FLEET: Offer(record.version, record.digest, size)}):
+        share, names = self._config.rollout.canary_share, [vehicle.name for vehicle in self._store.vehicles()]
+        if share < 1 and record.kind == "round" and Channel.FLEET in offers:
+            cohort = cohort_of(names, record.version, max(1, math.ceil(share * len(names))))
+            offers[Channel.CANARY] = Offer(record.version, record.digest, size, cohort)
+        else:
+            offers = {Channel.FLEET: Offer(record.version, record.digest, size)}
+        if self._repository.offer(offers):
             self._announce()
 
     def _measure(self, folder: Path, manifest: Manifest, weights: Weights) -> dict[str, float]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from fed_vit_aggregator.evaluation import ReferenceSet, no_reference
 from fed_vit_aggregator.keyring import Keyring
-from fed_vit_aggregator.releases import ReleaseFolder
+from fed_vit_aggregator.releases import ReleaseFolder, Rollback
+from fed_vit_aggregator.rollout import RolloutWatch
 from fed_vit_aggregator.settings import Settings
 from fed_vit_aggregator.tracker import TRACKERS
 from fed_vit_autorl.deployment import fleet_config
@@ -61,7 +62,8 @@ class AggregatorService:
             evaluate,
             self._announce,
         )
-        self.engine = RoundEngine(self.config, self.store, self.releases, self.online, self._open_update)
+        self.rollout = RolloutWatch(self.config, self.store, self.releases, self.roll_back)
+        self.engine = RoundEngine(self.config, self.store, self.releases, self._selectable, self._open_update)
         limits = Limits(update_bytes=int(self.config.communication.max_update_mib * 2**20))
         self.intake = Intake(
             region,
@@ -115,13 +117,17 @@ class AggregatorService:
         heard = {name for name, at in self.intake.heard.items() if at >= earliest}
         return [v.name for v in self.store.vehicles() if v.online and v.name in heard and self._enrolled(v.name)]
 
-    def roll_back(self, version: int) -> int:
+    def roll_back(self, version: int, reason: Rollback = Rollback.OPERATOR) -> int:
         """Publishes an old release's files as a new version and ends the round that trains from another; raises
         KeyError.
         """
-        rolled = self.releases.roll_back(version)
+        rolled = self.releases.roll_back(version, reason)
         self.engine.stop_round()
         return rolled
+
+    def _selectable(self) -> list[str]:
+        """Nobody while a release is tried: the next round trains from one that stays."""
+        return [] if self.releases.canary else self.online()
 
     def _enrolled(self, vehicle: str) -> bool:
         try:
@@ -167,6 +173,7 @@ class AggregatorService:
 
     def _take_step(self) -> None:
         self.releases.renew(time.monotonic())
+        self.rollout.step(time.monotonic())
         moved = self.engine.tick(time.monotonic())
         current = self.engine.round
         if current is not None and current.phase is Phase.OPEN:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from fed_vit_autorl.federated.drift import relative_drop
 from fed_vit_autorl.federated.store import Phase
 
 if TYPE_CHECKING:
@@ -51,7 +52,25 @@ def fleet_state(service: AggregatorService) -> dict:
             }
             for r in rounds
         ],
-        "releases": [asdict(release) for release in store.releases()],
+        "releases": [
+            asdict(release) | {"reason": service.releases.reason(release.version)} for release in store.releases()
+        ],
+        "canary": _canary(service),
         "refused": dict(refused),
         "privacy": {"spent": privacy[0], "budget": privacy[1]} if privacy else None,
+    }
+
+
+def _canary(service: AggregatorService) -> dict | None:
+    """The release that a part of the fleet tries, and what it found."""
+    offer = service.releases.canary
+    if offer is None:
+        return None
+    reports = service.rollout.reports(offer.version)
+    takers = [vehicle.name for vehicle in service.store.vehicles() if offer.takes(vehicle.name)]
+    return {
+        "version": offer.version,
+        "vehicles": len(takers),
+        "reports": len(reports),
+        "lost": relative_drop(reports) if reports else None,
     }

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fed_vit_aggregator.local import LocalCloud
 from fed_vit_autorl.deployment import fleet_config
 from fed_vit_autorl.deployment.keys import save_public_key
+from fed_vit_autorl.federated.client_releases import ShadowTest, untested
 from fed_vit_autorl.federated.client_service import ClientService, ClientSettings
 from fed_vit_autorl.federated.client_training import TrainerProcess
 from fed_vit_autorl.federated.virtual import write_linear_release
@@ -40,18 +41,22 @@ write_result(folder, delta, samples=32, metrics={"loss": 0.5})
 FLEET = """
 federation: {{region: test, run: toy, num_rounds: {rounds}, vehicles_per_round: 2, deadline_s: 120.0, gather_s: 0.0}}
 communication: {{compression: {compression}, compression_ratio: 0.1, quantization_bits: {bits}}}
+rollout: {{canary_share: {canary_share}, min_reports: 1, patience_s: 600.0}}
 """
 
 
 class ToyFleet:
     """A cloud and its clients."""
 
-    def __init__(self, folder: Path, rounds: int = 2, compression: str = "top_k", bits: int = 8) -> None:
+    def __init__(
+        self, folder: Path, rounds: int = 2, compression: str = "top_k", bits: int = 8, canary_share: float = 1.0
+    ) -> None:
         key = Ed25519PrivateKey.generate()
         (folder / "keys").mkdir(parents=True)
         save_public_key(key.public_key(), folder / "keys" / "shipped.pub")
         write_linear_release(folder / "base", key, WIDTH)
-        (folder / "fleet.yaml").write_text(FLEET.format(rounds=rounds, compression=compression, bits=bits))
+        text = FLEET.format(rounds=rounds, compression=compression, bits=bits, canary_share=canary_share)
+        (folder / "fleet.yaml").write_text(text)
         (folder / "trainer.py").write_text(TRAINER)
         self.folder = folder
         config = fleet_config.load(folder / "fleet.yaml")
@@ -68,12 +73,12 @@ class ToyFleet:
             initial_release=self.folder / "base",
         )
 
-    def start_client(self, vehicle: str) -> ClientService:
+    def start_client(self, vehicle: str, shadow_test: ShadowTest = untested) -> ClientService:
         settings = self.settings(vehicle)
         command = [sys.executable, str(self.folder / "trainer.py")]
         none = self.folder / "experience"
         trainer = TrainerProcess(command, vehicle, settings.job, none, settings.identity / "release_keys")
-        client = self.clients[vehicle] = ClientService(settings, trainer)
+        client = self.clients[vehicle] = ClientService(settings, trainer, shadow_test)
         client.start()
         return client
 

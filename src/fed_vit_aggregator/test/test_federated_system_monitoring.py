@@ -28,6 +28,7 @@ def exported(tmp_path):
     service = SimpleNamespace(
         store=store,
         config=SimpleNamespace(federation=SimpleNamespace(run="main")),
+        releases=SimpleNamespace(reason=lambda version: "shadow"),
         engine=SimpleNamespace(privacy=(0.5, 1.0)),
         link=SimpleNamespace(connected=SimpleNamespace(is_set=lambda: True)),
         online=lambda: ["v1"],
@@ -56,7 +57,7 @@ def test_the_figures_are_those_of_the_store(exported):
         'fedvit_rounds_total{outcome="released"} 1.0',
         'fedvit_refused_total{reason="bad_signature"} 1.0',
         'fedvit_release_figure{figure="map50"} 0.5',
-        "fedvit_rollbacks_total 1.0",
+        'fedvit_rollbacks_total{reason="shadow"} 1.0',
         "fedvit_privacy_spent 0.5",
     ):
         assert line in exported

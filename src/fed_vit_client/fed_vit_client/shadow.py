@@ -8,8 +8,10 @@ from pathlib import Path
 from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.identity import Identity
-from fed_vit_autorl.deployment.release import Manifest, Reason, ReleaseRefused
+from fed_vit_autorl.deployment.release import Manifest, Reason
 from fed_vit_autorl.evaluation.reference import evaluate_perception
+from fed_vit_autorl.federated.client_releases import Shadow
+from fed_vit_autorl.federated.drift import BEFORE
 
 FIGURES = ("map50", "free_space_iou")
 
@@ -27,21 +29,17 @@ class ShadowTest:
     min_samples: int = 20
     max_samples: int = 40
 
-    def __call__(self, folder: Path, manifest: Manifest, active: Path | None) -> dict[str, float]:
-        """Figures of the release, `before.<figure>` of the active one; {} with too little experience. Raises
-        ReleaseRefused.
-        """
+    def __call__(self, folder: Path, manifest: Manifest, active: Path | None) -> Shadow:
+        """Figures of the release, `before.<figure>` of the active one; none with too little experience."""
         samples = SampleFolder(self.experience)
         _, held_out = samples.split()
         keys = held_out[-self.max_samples :]
         if active is None or len(keys) < self.min_samples:
-            return {}
+            return Shadow()
         trusted = self.identity.release_keys()
         after = evaluate_perception(folder, manifest, {}, samples.read(keys))
         before = evaluate_perception(active, release.read_manifest(active, trusted), {}, samples.read(keys))
-        for figure in FIGURES:
-            if after.get(figure, 0.0) < (1 - self.gate) * before.get(figure, 0.0):
-                found = f"{figure} {after.get(figure, 0.0):.3f} after {before[figure]:.3f}"
-                raise ReleaseRefused(Reason.WORSE_IN_SHADOW, found)
-        kept = {name: after[name] for name in FIGURES if name in after}
-        return kept | {f"before.{name}": before[name] for name in FIGURES if name in before}
+        figures = {name: after.get(name, 0.0) for name in FIGURES if name in before}
+        worse = any(after < (1 - self.gate) * before[name] for name, after in figures.items())
+        figures |= {BEFORE + name: before[name] for name in FIGURES if name in before}
+        return Shadow(figures, Reason.WORSE_IN_SHADOW if worse else None)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import msgspec
 import yaml
 
+from fed_vit_autorl.deployment.delivery_config import Rollout
 from fed_vit_autorl.federated.combinations import FleetPlan, check_combination, check_over_mqtt
 from fed_vit_autorl.federated.pipeline import check_order
 from fed_vit_autorl.federated.refusal import ConfigurationReason, ConfigurationRefused
@@ -116,6 +117,7 @@ class FleetConfig(Section):
     model: Model = Model()
     rl: Rl = Rl()
     training: Training = Training()
+    rollout: Rollout = Rollout()
 
     @property
     def digest(self) -> str:

@@ -104,7 +104,7 @@ class ReleaseKeeper(Protocol):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Figures of the active release on this vehicle's own experience."""
+        """Figures of the release tested last on this vehicle's own experience; `drift.report` reads them."""
 
     def offer(self, pointer: Pointer) -> None:
         """A signed pointer came; older than the active release is no news."""

@@ -10,6 +10,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fed_vit_autorl.deployment import release
@@ -18,6 +19,7 @@ from fed_vit_autorl.deployment.offers import Offer
 from fed_vit_autorl.deployment.release import MANIFEST, SIGNATURE, Manifest, Reason, ReleaseRefused
 from fed_vit_autorl.deployment.tuf_client import ReleaseFeed
 
+from .drift import TESTED
 from .outbox import Outbox
 from .wire import Pointer
 
@@ -30,15 +32,22 @@ KEPT = 3
 Fetch = Callable[[str, Path, int], None]
 """`fetch(url, path, max_bytes)`: continues `path` where it ends; raises OSError when the way is closed for now."""
 
-ShadowTest = Callable[[Path, Manifest, Path | None], dict[str, float]]
-"""`test(candidate, manifest, active)`: figures on the vehicle's own experience; raises ReleaseRefused to stay on the
-old one.
-"""
+
+@dataclass(frozen=True)
+class Shadow:
+    """What a vehicle found of a release on its own experience; a `reason` keeps it on the old one."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    reason: Reason | None = None
 
 
-def untested(candidate: Path, manifest: Manifest, active: Path | None) -> dict[str, float]:
+ShadowTest = Callable[[Path, Manifest, Path | None], Shadow]
+"""`test(candidate, manifest, active)`: figures of the candidate, and `before.<figure>` of the active release."""
+
+
+def untested(candidate: Path, manifest: Manifest, active: Path | None) -> Shadow:
     """The shadow test of a vehicle that keeps no experience."""
-    return {}
+    return Shadow()
 
 
 class ReleaseShelf:
@@ -62,7 +71,7 @@ class ReleaseShelf:
         self._folder, self._identity, self._feed, self._outbox = Path(folder), identity, feed, outbox
         self._fetch, self._shadow_test, self._initial = fetch, shadow_test, initial
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.metrics: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}  # of the release that was tested last, taken or not
         self.reason = ""
         self.refusals: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -166,7 +175,10 @@ class ReleaseShelf:
             shutil.rmtree(folder)
             raise ReleaseRefused(Reason.BAD_DIGEST, "not the manifest that is on offer")
         release.require_newer(manifest, self.version)
-        self.metrics = self._shadow_test(folder, manifest, self._active[0] if self._active else None)
+        shadow = self._shadow_test(folder, manifest, self._active[0] if self._active else None)
+        self.metrics = {TESTED: float(manifest.version), **shadow.figures} if shadow.figures else {}
+        if shadow.reason is not None:
+            raise ReleaseRefused(shadow.reason, str(shadow.figures))
         self._outbox.set_state(release=str(manifest.version))
         self._active = folder, manifest
         self._forget_old(manifest.version)
