@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rosbags.interfaces import Connection
 from sensor_msgs.msg import CompressedImage, Image
 
 from fed_vit_autorl.edge.topics import TOPICS
+from fed_vit_autorl.refusal import Refused
 from fed_vit_common.qos import message_class
 
 CAMERA = "camera/image"
@@ -33,7 +35,17 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 
-class BagRefused(ValueError):
+class BagReason(StrEnum):
+    """Why a recording can't be played."""
+
+    UNREADABLE = "unreadable"
+    NO_CAMERA = "no_camera"
+    UNKNOWN_PART = "unknown_part"
+    UNKNOWN_TOPIC = "unknown_topic"
+    WRONG_TYPE = "wrong_type"
+
+
+class BagRefused(Refused):
     """A recording that can't be played; the message says what to do."""
 
 
@@ -78,7 +90,7 @@ class Bag:
             self._reader = AnyReader([self.path])
             self._reader.open()
         except (AnyReaderError, OSError, ValueError, KeyError) as error:
-            raise BagRefused(f"{self.path} is not a rosbag2 that can be read: {error}") from error
+            raise BagRefused(BagReason.UNREADABLE, f"{self.path} is not a rosbag2 that can be read: {error}") from error
         try:
             self._assign()
         except BagRefused:
@@ -116,12 +128,13 @@ class Bag:
         has = ", ".join(f"{topic} ({_short(item)})" for topic, item in sorted(by_topic.items())) or "nothing"
         for part, topic in self.mapping.items():
             if part not in PARTS:
-                raise BagRefused(f"--map: no topic {part}; there are: {', '.join(PARTS)}")
+                raise BagRefused(BagReason.UNKNOWN_PART, f"--map: no topic {part}; there are: {', '.join(PARTS)}")
             if topic not in by_topic:
-                raise BagRefused(f"--map: {topic} is not in the recording, which has: {has}")
+                raise BagRefused(BagReason.UNKNOWN_TOPIC, f"--map: {topic} is not in the recording, which has: {has}")
             if _short(by_topic[topic]) not in PARTS[part]:
                 raise BagRefused(
-                    f"--map: {topic} is {_short(by_topic[topic])}; {part} takes {' or '.join(PARTS[part])}"
+                    BagReason.WRONG_TYPE,
+                    f"--map: {topic} is {_short(by_topic[topic])}; {part} takes {' or '.join(PARTS[part])}",
                 )
             self.topics[part] = topic
         for part, types in PARTS.items():
@@ -132,7 +145,10 @@ class Bag:
                 self.topics[part] = max(found, key=lambda item: _likeness(part, item)).topic
         self.missing = [part for part in PARTS if part not in self.topics]
         if CAMERA not in self.topics:
-            raise BagRefused(f"no camera image in {self.path}, which has: {has}; --map {CAMERA}:=TOPIC names one")
+            raise BagRefused(
+                BagReason.NO_CAMERA,
+                f"no camera image in {self.path}, which has: {has}; --map {CAMERA}:=TOPIC names one",
+            )
 
 
 def _short(connection: Connection) -> str:

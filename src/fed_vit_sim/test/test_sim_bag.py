@@ -60,9 +60,9 @@ def test_a_mapping_overrides_the_choice(recording):
 @pytest.mark.parametrize(
     ("mapping", "said"),
     [
-        ({"camera/imgae": "/cam"}, "camera/image"),
-        ({CAMERA: "/nowhere"}, r"/cam \(sensor_msgs/Image\)"),
-        ({"lidar/points": "/cam"}, "takes sensor_msgs/PointCloud2"),
+        ({"camera/imgae": "/cam"}, "unknown_part.*camera/image"),
+        ({CAMERA: "/nowhere"}, r"unknown_topic.*/cam \(sensor_msgs/Image\)"),
+        ({"lidar/points": "/cam"}, "wrong_type.*takes sensor_msgs/PointCloud2"),
     ],
 )
 def test_a_wrong_mapping_is_refused_with_what_there_is(recording, mapping, said):
