@@ -61,6 +61,7 @@ COMMANDS = [
 ]
 TRAINING = [
     "perception = fed_vit_autorl.models.train_perception:perception",
+    "temporal = fed_vit_autorl.models.train_temporal:temporal",
     "policy = fed_vit_autorl.reinforcement.train_policy:policy",
     "cloning = fed_vit_autorl.reinforcement.train_cloning:cloning",
 ]

@@ -11,6 +11,7 @@ from fed_vit_autorl.data.classes import MASKS, OBJECT_CLASSES, SEMANTIC_CLASSES
 
 from .backbone import Backbone
 from .heads import DetectionHead, Pyramid
+from .losses import Targets, perception_loss
 
 OUTPUTS = ("boxes", "scores", *MASKS, "semantic", "features")
 """Names of the outputs of every perception model, in order; a model with a classifier adds `classes`."""
@@ -97,6 +98,10 @@ class ViTPerception(nn.Module):
         logits, boxes = self.detection(stride8)
         masks, semantic = self.masks(stride4), self.semantic(stride4)
         return {"logits": logits, "boxes": boxes, "masks": masks, "semantic": semantic, "features": tokens.mean((2, 3))}
+
+    def loss(self, raw: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Parts of the loss by name; their sum is what is minimised. `raw` in float32."""
+        return perception_loss(raw, targets, self.img_size)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """`OUTPUTS` for an image (B, 3, H, W) in [0, 1] RGB.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from timm.models.vision_transformer import Block
@@ -13,6 +14,18 @@ WAYPOINTS = 20
 WAYPOINT_SCALE_M = 10.0
 MOTION_STRIDE = 4
 OUTPUTS = ("motion", "trajectory", "features")
+
+
+@dataclass(frozen=True)
+class ClipTargets:
+    """motion uint8 (B, 1, H/4, W/4) holds 0, 1 and 255 = unlabelled; trajectory (B, 20, 2) [m], NaN unknown."""
+
+    motion: Tensor
+    trajectory: Tensor
+
+    def to(self, device: torch.device) -> ClipTargets:
+        """The same labels on another device."""
+        return ClipTargets(self.motion.to(device), self.trajectory.to(device))
 
 
 class TemporalViT(nn.Module):
@@ -44,6 +57,16 @@ class TemporalViT(nn.Module):
                 f"{num_frames} frames of {size} are no multiples of tubelets of {temporal_patch_size} frames and "
                 f"{frame_patch_size} pixels, or these none of 8"
             )
+        self.architecture = {
+            "image_size": list(size),
+            "num_frames": num_frames,
+            "frame_patch_size": frame_patch_size,
+            "temporal_patch_size": temporal_patch_size,
+            "use_3d_patches": use_3d_patches,
+            "embed_dim": embed_dim,
+            "depth": depth,
+            "num_heads": num_heads,
+        }
         self.img_size, self.num_frames = size, num_frames
         self.grid = size[0] // frame_patch_size, size[1] // frame_patch_size
         self.slots = num_frames // temporal_patch_size
@@ -71,6 +94,15 @@ class TemporalViT(nn.Module):
         motion = functional.pixel_shuffle(motion, round(motion.shape[1] ** 0.5))
         trajectory = self.trajectory(features).unflatten(1, (WAYPOINTS, 2)) * WAYPOINT_SCALE_M
         return {"motion": motion, "trajectory": trajectory, "features": features}
+
+    @property
+    def example(self) -> dict[str, Tensor]:
+        """One of each input by name: black frames."""
+        return {"frames": torch.zeros(1, self.num_frames, 3, *self.img_size)}
+
+    def loss(self, raw: dict[str, Tensor], targets: ClipTargets) -> dict[str, Tensor]:
+        """Parts of the loss by name; their sum is what is minimised."""
+        return temporal_loss(raw, targets.motion, targets.trajectory)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`motion` probabilities (B, 1, H/4, W/4), `trajectory` (B, 20, 2) [m], `features` (B, D)."""

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from timm.layers import Attention
-from torch import nn
+from torch import Tensor, nn
 
 from fed_vit_autorl.data.augmentation import Augmenter
 from fed_vit_autorl.data.sample import Labels, Sample
@@ -19,9 +20,7 @@ from fed_vit_autorl.edge.perceiver import Perceiver
 from fed_vit_autorl.edge.torch_runtime import TorchRuntime
 
 from .batches import Augmentation, Batches
-from .losses import perception_loss
 from .packaging import build
-from .perception import ViTPerception
 from .teacher import DOUBTFUL, EXAMINED, examine, taught
 
 CHECKPOINT_EVERY = 200
@@ -49,9 +48,17 @@ class Progress:
     after_backward: Sequence[Callable[[nn.Module], None]] = field(default_factory=tuple)
 
 
+class Trainable(Protocol):
+    """A module that says what it sees in inputs, and how far that is from the labels."""
+
+    def raw(self, *inputs: Tensor) -> dict[str, Tensor]: ...
+
+    def loss(self, raw: dict[str, Tensor], targets: Any) -> dict[str, Tensor]: ...
+
+
 def fit(
-    model: ViTPerception,
-    batches: Batches,
+    model: Trainable,
+    batches: torch.utils.data.Dataset,
     options: TrainingOptions,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
@@ -59,6 +66,7 @@ def fit(
 ) -> dict[str, float]:
     """Train `model` in place; returns the mean parts of the loss over the last tenth of the steps.
 
+    batches[step] has the `inputs` of the model, a tuple of tensors, and its `targets`.
     Parts of the loss that are `left_out` are not minimised.
     With a `checkpoint` file the training goes on from it when it exists, exactly as if it had not stopped, and saves
     to it every 200 steps and at the end. Raises FloatingPointError when the loss is no longer finite.
@@ -79,7 +87,7 @@ def fit(
         with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
             raw = model.raw(*(tensor.to(device) for tensor in batch.inputs))
         raw = {name: tensor.float() for name, tensor in raw.items()}
-        losses = perception_loss(raw, batch.targets.to(device), model.img_size)
+        losses = model.loss(raw, batch.targets.to(device))
         losses = {name: part for name, part in losses.items() if name not in left_out}
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
