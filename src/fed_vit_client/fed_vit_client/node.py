@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fed_vit_msgs.msg import ControlCommand, ModelRelease, ModelStatus
+from fed_vit_msgs.msg import (
+    ControlCommand,
+    ModelRelease,
+    ModelStatus,
+    RouteCommand,
+    SafetyState,
+    Scene,
+    TrafficLights,
+)
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
@@ -17,10 +25,16 @@ from fed_vit_autorl.data.store import ExperienceStore
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.federated.client_service import ClientService, ClientSettings
 from fed_vit_autorl.federated.client_training import TrainerProcess
+from fed_vit_autorl.reinforcement.driving_log import FOLDER, DrivingLog
+from fed_vit_autorl.reinforcement.policy_io import PolicyRefused
+from fed_vit_autorl.reinforcement.route import RouteRefused
+from fed_vit_autorl.safety.reasons import Reason
+from fed_vit_autorl.simulation.vehicle import Control
 from fed_vit_client.experience import ExperienceCollector, Labeller, Skipped
 from fed_vit_client.shadow import ShadowTest
 from fed_vit_common.conversions import camera_model, ego_state, points, rgb_image, seconds
-from fed_vit_common.node import VehicleNode, run
+from fed_vit_common.driving import next_light, route_of, scene_view
+from fed_vit_common.node import InputRefused, VehicleNode, run
 from fed_vit_common.parameters import Bounds, parameter
 
 PERIOD_S = 0.2
@@ -39,6 +53,7 @@ class Parameters:
     release: str = parameter("releases/base", "folder of the release that the vehicle was shipped with")
     domain: str = parameter("", "conditions that the samples are filed under, for instance noon")
     experience_mib: int = parameter(2048, "room for experience [MiB]", Bounds(16, 1 << 20))
+    driving_mib: int = parameter(64, "room for what the policy drove [MiB]", Bounds(1, 1 << 16))
     sample_period: float = parameter(0.5, "least time between two samples [s]", Bounds(0.05, 60.0))
     shadow_gate: float = parameter(0.3, "share of a figure that a release may lose on own experience", Bounds(0.0, 1.0))
     camera_position: list = parameter([1.2, 0.0, 1.5], "x, y, z of the camera in base_link [m]")
@@ -59,6 +74,7 @@ class ClientNode(VehicleNode):
         super().__init__("client", **options)
         self._service: ClientService | None = None
         self._labeller: Labeller | None = None
+        self._driving: DrivingLog | None = None
 
     def setup(self, parameters: Parameters) -> None:
         """Opens the state, connects, and listens."""
@@ -75,6 +91,8 @@ class ClientNode(VehicleNode):
             parameters.sample_period,
             _mounted(parameters.lidar_position, parameters.lidar_yaw),
         )
+        self._driving = DrivingLog(experience / FOLDER, parameters.driving_mib << 20)
+        self._collided = False
         self._base_from_camera = base_from_optical(*parameters.camera_position, parameters.camera_pitch)
         self._camera: CameraModel | None = None
         self._published = ""
@@ -96,6 +114,10 @@ class ClientNode(VehicleNode):
         self.listen("lidar/points", self._on_cloud)
         self.listen("odometry", self._on_odometry)
         self.listen("control/commands", self._on_command)
+        self.listen("traffic_lights", self._on_lights)
+        self.listen("route/command", self._on_route)
+        self.listen("perception/fed_vit", self._on_scene)
+        self.listen("safety/state", self._on_safety)
         self.listen("model/status", self._on_model_status)
         self.listen("camera/image", self._on_image)
         self.every(PERIOD_S, self._turn)
@@ -107,7 +129,9 @@ class ClientNode(VehicleNode):
             self._service.stop()
         if self._labeller is not None:
             self._labeller.close()
-        self._service = self._labeller = None
+        if self._driving is not None:
+            self._driving.flush()
+        self._service = self._labeller = self._driving = None
 
     def diagnose(self) -> tuple[int, str, dict[str, Any]]:
         """Connection, release, experience and updates."""
@@ -122,6 +146,7 @@ class ClientNode(VehicleNode):
             **{f"refused.{reason}": count for reason, count in service.core.refusals.items()},
             **{f"release_refused.{reason}": count for reason, count in service.releases.refusals.items()},
             **{f"skipped.{reason}": count for reason, count in self._collector.skipped.items()},
+            **{f"driving.{reason}": count for reason, count in self._driving.left.items()},
             **{f"store.{reason}": count for reason, count in self._labeller.store.faults.items()},
             **{f"{node}.release_refused": reason for node, reason in self._node_reasons.items()},
         }
@@ -146,11 +171,38 @@ class ClientNode(VehicleNode):
         self._collector.on_cloud(seconds(message.header.stamp), points(message))
 
     def _on_odometry(self, message: Odometry, info: dict) -> None:
-        self._collector.on_ego(ego_state(message))
+        ego = ego_state(message)
+        self._collector.on_ego(ego)
+        self._driving.on_ego(ego)
+
+    def _on_lights(self, message: TrafficLights, info: dict) -> None:
+        try:
+            self._driving.on_light(next_light(message))
+        except PolicyRefused as refusal:
+            raise InputRefused(refusal.reason, str(refusal)) from refusal
+
+    def _on_route(self, message: RouteCommand, info: dict) -> None:
+        try:
+            self._driving.on_route(route_of(message))
+        except RouteRefused as refusal:
+            raise InputRefused(refusal.reason, str(refusal)) from refusal
+
+    def _on_scene(self, message: Scene, info: dict) -> None:
+        self._driving.on_scene(seconds(message.header.stamp), scene_view(message))
 
     def _on_command(self, message: ControlCommand, info: dict) -> None:
+        stamp = seconds(message.header.stamp)
         if message.reason:
-            self._collector.on_intervention(seconds(message.header.stamp))
+            self._collector.on_intervention(stamp)
+        self._driving.on_command(
+            stamp, Control(message.steering_angle, message.throttle, message.brake), message.reason
+        )
+
+    def _on_safety(self, message: SafetyState, info: dict) -> None:
+        collided = Reason.COLLISION in message.reasons
+        if collided and not self._collided:
+            self._driving.on_contact()
+        self._collided = collided
 
     def _on_model_status(self, message: ModelStatus, info: dict) -> None:
         self._node_reasons[message.node] = message.reason

@@ -7,6 +7,8 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -16,12 +18,14 @@ from fed_vit_autorl.data.store import Key, SampleFolder
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.candidate import models_of
 from fed_vit_autorl.deployment.keys import load_public_keys
-from fed_vit_autorl.federated.client import ClientReason
 from fed_vit_autorl.federated.client_training import JOB, Job, write_refusal, write_result
 from fed_vit_autorl.federated.model_tensors import trainable
+from fed_vit_autorl.federated.training import ClientReason
 from fed_vit_autorl.federated.update import Tensors
+from fed_vit_autorl.reinforcement.driving_log import FOLDER, load_drives
 
 NICEST = 19
+ROWS_PER_SAMPLE = 16  # a row of a drive takes a fraction of a picture's time
 
 
 def train(folder: Path) -> None:
@@ -38,23 +42,37 @@ def train(folder: Path) -> None:
     weights = {model: release.read_weights(base, manifest, model) for model in models_of(manifest)}
     flat = trainable(weights, job.trainable)
     delta = {name: np.zeros_like(tensor) for name, tensor in flat.items()}
-    trained, metrics = _train_perception(
-        job, manifest.architecture["perception"], weights["perception"], samples, keys, flat
-    )
-    delta |= trained
+    metrics: dict[str, float] = {}
+    for model, train_model in TRAINERS.items():
+        chosen = {name.removeprefix(f"{model}/") for name in flat if name.startswith(f"{model}/")}
+        if chosen:
+            part = Part(job, manifest.architecture[model], weights[model], chosen, samples, keys)
+            trained, figures = train_model(part)
+            delta |= {f"{model}/{name}": tensor for name, tensor in trained.items()}
+            metrics |= figures
     write_result(folder, delta, len(keys), metrics)
 
 
-def _train_perception(
-    job: Job, architecture: dict, weights: Tensors, samples: SampleFolder, keys: list[Key], flat: Tensors
-) -> tuple[Tensors, dict[str, float]]:
-    """Trained minus base by flat name, and the parts of the loss."""
+@dataclass(frozen=True)
+class Part:
+    """What one model of a release is trained with; `chosen` are the names of the tensors that the fleet trains."""
+
+    job: Job
+    architecture: dict
+    weights: Tensors
+    chosen: set[str]
+    samples: SampleFolder
+    keys: list[Key]
+
+
+def _train_perception(part: Part) -> tuple[Tensors, dict[str, float]]:
+    """Trained minus base by name, and the parts of the loss."""
     import torch
 
-    from fed_vit_autorl.federated.local import ProximalTerm
     from fed_vit_autorl.models.training import Progress, TrainingOptions, fit_folder
 
     torch.set_num_threads(1)
+    job, keys = part.job, part.keys
     batch_size = int(job.training["batch_size"])
     options = TrainingOptions(
         steps=math.ceil(job.training["epochs"] * len(keys) / batch_size),
@@ -62,19 +80,53 @@ def _train_perception(
         learning_rate=job.training["lr"],
         seed=int(job.training["seed"]) + job.round,
     )
-    corrections = []
-    if "proximal_mu" in job.strategy:
-        corrections.append(_first_time(lambda model: ProximalTerm(model, job.strategy["proximal_mu"])))
-    delta, losses = fit_folder(
-        architecture,
-        weights,
-        samples,
+    proximal = _proximal(job)
+    return fit_folder(
+        part.architecture,
+        part.weights,
+        part.samples,
         keys,
         options,
-        trainable=lambda name: f"perception/{name}" in flat,
-        progress=Progress(after_backward=corrections),
+        trainable=part.chosen.__contains__,
+        progress=Progress(after_backward=[_first_time(proximal)] if proximal else []),
     )
-    return {f"perception/{name}": tensor for name, tensor in delta.items()}, losses
+
+
+def _train_policy(part: Part) -> tuple[Tensors, dict[str, float]]:
+    """Trained minus base by name, and figures of the drives; nothing where too little was driven."""
+    import torch
+
+    from fed_vit_autorl.reinforcement.driving_lessons import LessonSettings, learn
+
+    torch.set_num_threads(1)
+    job = part.job
+    most = ROWS_PER_SAMPLE * int(job.training["max_samples"])
+    drives = load_drives(Path(job.experience) / FOLDER, part.architecture["feature_width"], most)
+    if len(drives["reward"]) < ROWS_PER_SAMPLE * job.training["min_samples"]:
+        return {}, {}
+    settings = LessonSettings(
+        epochs=math.ceil(job.training["epochs"]),
+        learning_rate=job.training["lr"],
+        seed=int(job.training["seed"]) + job.round,
+    )
+    proximal = _proximal(job)
+    correction = None if proximal is None else lambda policy: proximal(policy).correct
+    return learn(part.architecture, part.weights, drives, settings, part.chosen.__contains__, correction)
+
+
+TRAINERS: dict[str, Callable[[Part], tuple[Tensors, dict[str, float]]]] = {
+    "perception": _train_perception,
+    "policy": _train_policy,
+}
+
+
+def _proximal(job: Job) -> Callable | None:
+    """What makes FedProx's term from a model, if the fleet's strategy asks for one."""
+    from fed_vit_autorl.federated.local import ProximalTerm
+
+    if "proximal_mu" not in job.strategy:
+        return None
+    return lambda model: ProximalTerm(model, job.strategy["proximal_mu"])
 
 
 def _first_time(make):

@@ -10,28 +10,42 @@ import safetensors.numpy
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fed_vit_autorl.data.sample import CameraModel, Labels, Sample
+from fed_vit_autorl.data.sample import CameraModel, EgoState, Labels, Sample
 from fed_vit_autorl.data.store import ExperienceStore
 from fed_vit_autorl.deployment import keys, release
+from fed_vit_autorl.deployment.candidate import make_candidate
 from fed_vit_autorl.federated.client_training import DELTA, JOB, RESULT, Job
+from fed_vit_autorl.federated.pipeline import Pipeline
+from fed_vit_autorl.federated.update import Layout, Update, UpdateMetadata
 from fed_vit_autorl.models.packaging import perception_files
 from fed_vit_autorl.models.perception import ViTPerception
+from fed_vit_autorl.reinforcement.driving_log import FOLDER, DrivingLog
+from fed_vit_autorl.reinforcement.policy import VisionPolicy, example_inputs
+from fed_vit_autorl.reinforcement.policy_io import SceneView
+from fed_vit_autorl.reinforcement.policy_release import write_with_policy
+from fed_vit_autorl.reinforcement.route import Route
+from fed_vit_autorl.simulation.vehicle import Control
 
 HEIGHT, WIDTH = 64, 96
 
 
-@pytest.fixture
-def base(tmp_path):
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """(release, trusted keys): a tiny perception and a policy on its features."""
+    folder = tmp_path_factory.mktemp("shipped")
     torch.manual_seed(0)
     model = ViTPerception((HEIGHT, WIDTH), 16, 0, 48, 1, 3, stem="conv")
     images = np.random.default_rng(0).integers(0, 255, (1, HEIGHT, WIDTH, 3), np.uint8)
     files, golden = perception_files(model, images)
     files[release.GOLDEN] = release.pack_golden({"perception": golden})
-    key = Ed25519PrivateKey.generate()
-    release.write_release(tmp_path / "base", files, key, version=1, architecture={"perception": model.architecture})
-    (tmp_path / "keys").mkdir()
-    keys.save_public_key(key.public_key(), tmp_path / "keys" / "fleet.pub")
-    return tmp_path / "base"
+    key, architecture = Ed25519PrivateKey.generate(), {"perception": model.architecture}
+    seen = release.write_release(folder / "seeing", files, key, version=1, architecture=architecture)
+    features = golden[1]["features"].shape[1]
+    inputs = {name: tensor.numpy() for name, tensor in example_inputs(features).items()}
+    policy = VisionPolicy(features, 16).eval()
+    write_with_policy(folder / "seeing", seen, folder / "base", policy, inputs, key, {})
+    keys.save_public_key(key.public_key(), folder / "keys" / "fleet.pub")
+    return folder / "base", folder / "keys"
 
 
 def experience(folder, count: int) -> None:
@@ -45,7 +59,20 @@ def experience(folder, count: int) -> None:
         store.add(Sample(image, CameraModel.nominal(WIDTH, HEIGHT), labels=labels, stamp=float(index), source="v1"))
 
 
-def train(base, tmp_path, patterns: list[str]):
+def drives(folder, width: int, count: int) -> None:
+    """A straight drive at 8 m/s in which the shield brakes in every fourth frame."""
+    log = DrivingLog(folder)
+    log.on_route(Route(np.array([[300.0 * number, 0.0] for number in range(4)])))
+    for number in range(count):
+        stamp = 0.2 * number
+        log.on_ego(EgoState(stamp, (8.0 * stamp, 0.0, 0.0), 0.0, 8.0))
+        log.on_scene(stamp, SceneView(np.zeros(width, np.float32)))
+        held_back = number % 4 == 0
+        log.on_command(stamp, Control(0.0, 0.0, 0.5 * held_back), "obstacle" if held_back else "")
+    log.flush()
+
+
+def train(shipped, tmp_path, patterns: list[str]):
     folder = tmp_path / "job"
     folder.mkdir()
     training = {
@@ -57,16 +84,16 @@ def train(base, tmp_path, patterns: list[str]):
         "min_samples": 8,
         "timeout_s": 60.0,
     }
-    job = Job("v1", "run", 1, str(base), str(tmp_path / "keys"), str(tmp_path / "experience"), patterns, training, {})
+    job = Job("v1", "run", 1, str(shipped[0]), str(shipped[1]), str(tmp_path / "experience"), patterns, training, {})
     (folder / JOB).write_bytes(msgspec.json.encode(job))
     subprocess.run([sys.executable, "-m", "fed_vit_client.trainer", str(folder)], check=True, timeout=120)
     return folder
 
 
-def test_it_hands_over_what_changed_in_the_tensors_that_the_fleet_trains(base, tmp_path):
+def test_it_hands_over_what_changed_in_the_tensors_that_the_fleet_trains(shipped, tmp_path):
     experience(tmp_path / "experience", 40)
-    folder = train(base, tmp_path, ["perception/masks.*", "perception/pyramid.*"])
-    weights = safetensors.numpy.load_file(base / "perception.safetensors")
+    folder = train(shipped, tmp_path, ["perception/masks.*", "perception/pyramid.*"])
+    weights = safetensors.numpy.load_file(shipped[0] / "perception.safetensors")
     delta = safetensors.numpy.load_file(folder / DELTA)
     assert set(delta) == {f"perception/{name}" for name in weights if name.startswith(("masks.", "pyramid."))}
     assert all(np.isfinite(tensor).all() for tensor in delta.values())
@@ -76,8 +103,45 @@ def test_it_hands_over_what_changed_in_the_tensors_that_the_fleet_trains(base, t
     assert result["reason"] == ""
 
 
-def test_too_little_experience_is_a_reason_and_no_update(base, tmp_path):
+def test_what_the_shield_corrected_becomes_an_update_of_the_policy(shipped, tmp_path):
+    """Through the fleet's pipeline and into a candidate that the vehicle could load."""
+    base, trusted = shipped
+    experience(tmp_path / "experience", 40)
+    manifest = release.verify(base, keys.load_public_keys(trusted))
+    drives(tmp_path / "experience" / FOLDER, manifest.architecture["policy"]["feature_width"], 200)
+    folder = train(shipped, tmp_path, ["policy/longitudinal.*", "policy/encoder.mix.*"])
+    delta = safetensors.numpy.load_file(folder / DELTA)
+    assert {name.split(".")[0] for name in delta} == {"policy/longitudinal", "policy/encoder"}
+    assert all(np.abs(tensor).max() > 0 for tensor in delta.values())
+    figures = msgspec.json.decode((folder / RESULT).read_bytes())["metrics"]
+    assert figures["policy.rows"] == 199
+    assert figures["policy.corrected"] == pytest.approx(0.25, abs=0.01)
+    update = Update(delta, UpdateMetadata(1, manifest.version, "v1", 16))
+    stages = ["clip", {"top_k": {"ratio": 0.1}}, {"quantise": {"bits": 8}}]
+    wire = Pipeline.from_config(stages, Layout.of(delta)).encode(update)
+    arrived = Pipeline.from_config(stages, Layout.of(delta)).decode(wire).tensors
+    bias = release.read_weights(base, manifest, "policy")["longitudinal.bias"] + arrived["policy/longitudinal.bias"]
+    assert bias[0] < 0.0  # it has become more careful
+    make_candidate(
+        base,
+        manifest,
+        tmp_path / "next",
+        {"policy": {"longitudinal.bias": bias}},
+        Ed25519PrivateKey.generate(),
+        version=3,
+    )
+
+
+def test_too_little_driving_leaves_the_policy_as_it_is(shipped, tmp_path):
+    experience(tmp_path / "experience", 40)
+    folder = train(shipped, tmp_path, ["policy/longitudinal.*"])
+    delta = safetensors.numpy.load_file(folder / DELTA)
+    assert set(delta) == {"policy/longitudinal.weight", "policy/longitudinal.bias"}
+    assert all((tensor == 0.0).all() for tensor in delta.values())
+
+
+def test_too_little_experience_is_a_reason_and_no_update(shipped, tmp_path):
     experience(tmp_path / "experience", 3)
-    folder = train(base, tmp_path, ["perception/*"])
+    folder = train(shipped, tmp_path, ["perception/*"])
     assert msgspec.json.decode((folder / RESULT).read_bytes())["reason"] == "too_few_samples"
     assert not (folder / DELTA).exists()

@@ -1,4 +1,4 @@
-"""The policy node's messages as the library's types, each checked before it is used."""
+"""What a policy drives on, as the library's types; each message is checked before it is used."""
 
 import numpy as np
 from fed_vit_msgs.msg import RouteCommand, Scene, TrafficLights

@@ -19,10 +19,10 @@ from fed_vit_autorl.reinforcement.policy_runtime import load_policy
 from fed_vit_autorl.reinforcement.route import PATH_POINTS, PATH_SPACING_M, Route, RouteRefused
 from fed_vit_autorl.simulation.vehicle import Control
 from fed_vit_common.conversions import ego_state, path_points, seconds
+from fed_vit_common.driving import next_light, route_of, scene_view
 from fed_vit_common.node import InputRefused, VehicleNode, run
 from fed_vit_common.parameters import Bounds, parameter
 from fed_vit_common.trace import close_stamp, open_stamp
-from fed_vit_policy.inputs import next_light, route_of, scene_view
 
 STRAIGHT_AHEAD = np.stack((PATH_SPACING_M * np.arange(1, PATH_POINTS + 1), np.zeros(PATH_POINTS)), axis=-1)
 

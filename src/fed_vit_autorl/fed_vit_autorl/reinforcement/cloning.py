@@ -78,20 +78,12 @@ def clone(
 def cloning_loss(policy: VisionPolicy, batch: Mapping[str, Tensor], settings: CloningSettings) -> Tensor:
     """Weighted Huber losses of acceleration, steering, target speed and path, and the smoothness term.
 
-    Frames in which the expert brakes or sets off count more: they are few, and they are what matters. A vehicle that
-    stands and is to stay only has to be held, by however much. Departing from the model-based proposal costs a little.
+    Departing from the model-based proposal costs a little.
     """
     inputs = _without_speed(batch, settings.speed_dropout) if policy.training else [batch[name] for name in INPUTS]
     control, path, target_speed = policy(*inputs)
-    steering, acceleration = batch["control"].unbind(dim=1)
-    acceleration = acceleration.clamp(*ACCELERATION_RANGE)
-    speed = 10.0 * batch["ego"][:, SPEED]
-    held = (speed < 0.2) & (acceleration <= 0.0)
-    weight = 1.0 + 2.0 * (acceleration < -0.8).float() + 3.0 * ((speed < 2.0) & (acceleration > 0.3)).float()
-    error = weight * functional.smooth_l1_loss(control[:, 1], acceleration, reduction="none", beta=0.5)
-    loss = torch.where(held, functional.relu(control[:, 1] + HOLDING), error).mean()
+    loss = action_errors(control, batch["control"], 10.0 * batch["ego"][:, SPEED]).mean()
     loss = loss + RESIDUAL_COST * (control[:, 1] - allowed(batch["ego"])).square().mean()
-    loss = loss + 10.0 * functional.smooth_l1_loss(control[:, 0], steering, beta=0.05)
     loss = loss + 0.2 * functional.smooth_l1_loss(target_speed, batch["target_speed"])
     loss = loss + 0.5 * functional.smooth_l1_loss(path, batch["path"])
     if policy.training and settings.smoothness > 0.0:
@@ -99,6 +91,20 @@ def cloning_loss(policy: VisionPolicy, batch: Mapping[str, Tensor], settings: Cl
         change = policy(*noisy, inputs[-1])[0] - control
         loss = loss + settings.smoothness * change.square().sum(dim=1).mean()
     return loss
+
+
+def action_errors(control: Tensor, wanted: Tensor, speed: Tensor) -> Tensor:
+    """Huber losses (B,) of steering [rad] and acceleration [m/s²], both (B, 2), at `speed` (B,) [m/s].
+
+    Frames in which to brake or to set off count more: they are few, and they are what matters. A vehicle that stands
+    and is to stay only has to be held, by however much.
+    """
+    steering, acceleration = wanted[:, 0], wanted[:, 1].clamp(*ACCELERATION_RANGE)
+    held = (speed < 0.2) & (acceleration <= 0.0)
+    weight = 1.0 + 2.0 * (acceleration < -0.8).float() + 3.0 * ((speed < 2.0) & (acceleration > 0.3)).float()
+    along = weight * functional.smooth_l1_loss(control[:, 1], acceleration, reduction="none", beta=0.5)
+    along = torch.where(held, functional.relu(control[:, 1] + HOLDING), along)
+    return along + 10.0 * functional.smooth_l1_loss(control[:, 0], steering, reduction="none", beta=0.05)
 
 
 @torch.no_grad()

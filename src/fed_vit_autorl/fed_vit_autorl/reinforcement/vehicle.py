@@ -29,3 +29,9 @@ def pedals(acceleration: float, speed: float, vehicle: VehicleParameters) -> tup
     if force >= 0.0:
         return min(force / vehicle.max_acceleration, 1.0), 0.0
     return 0.0, min(-force / vehicle.max_deceleration, 1.0)
+
+
+def acceleration_of(throttle: float, brake: float, speed: float, vehicle: VehicleParameters) -> float:
+    """What `pedals` inverts: the acceleration in m/s² that pedals in [0, 1] give at `speed` m/s."""
+    resistance = vehicle.rolling_resistance + vehicle.drag * speed * speed / vehicle.mass
+    return throttle * vehicle.max_acceleration - brake * vehicle.max_deceleration - resistance

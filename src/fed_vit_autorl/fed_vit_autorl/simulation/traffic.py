@@ -28,6 +28,7 @@ WARM_UP_STEPS = 100
 RESPAWN_EVERY = 20
 WALK_EDGES = 40
 STRIDE_M = 0.7
+PATIENCE_S = 5.0
 WALKING_SPEED = 1.39
 """m/s, SUMO's default of a pedestrian."""
 
@@ -101,7 +102,7 @@ class Traffic:
         self._loaded = True
         self._rng = np.random.default_rng([seed, 1])
         self._steps = 0
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, float] = {}
         self._types()
         for name, route in egos.items():
             self._add_ego(name, route)
@@ -171,7 +172,10 @@ class Traffic:
         return int(name.split("_")[1])
 
     def _let_people_wait(self, egos: list[tuple[float, float, float]]) -> None:
-        """Nobody walks into the side of an ego: SUMO's people see its vehicles only where a street is crossed."""
+        """Nobody walks into an ego: SUMO's people see its vehicles only before they cross a street.
+
+        Whoever has waited for long turns away and is seen no more, so that an ego that waits for them can go, too.
+        """
         people = libsumo.person.getIDList()
         if not people:
             return
@@ -181,10 +185,17 @@ class Traffic:
         waits = np.zeros(len(people), bool)
         for pose in egos:
             waits |= _beside(goal, pose) & ~_beside(at, pose, 0.0)
-        for name, wait in zip(people, waits, strict=True):
-            if wait != (name in self._waiting):
-                libsumo.person.setSpeed(name, 0.0 if wait else WALKING_SPEED)
-        self._waiting = {name for name, wait in zip(people, waits, strict=True) if wait}
+        waiting = {
+            name: self._waiting.get(name, 0.0) + self._dt for name, wait in zip(people, waits, strict=True) if wait
+        }
+        for name in waiting.keys() - self._waiting.keys():
+            libsumo.person.setSpeed(name, 0.0)
+        for name in (self._waiting.keys() - waiting.keys()).intersection(people):
+            libsumo.person.setSpeed(name, WALKING_SPEED)
+        for name in [name for name, seconds in waiting.items() if seconds > PATIENCE_S]:
+            libsumo.person.removeStages(name)
+            del waiting[name]
+        self._waiting = waiting
 
     def _types(self) -> None:
         for name in (*VEHICLE_KINDS, "ego"):
