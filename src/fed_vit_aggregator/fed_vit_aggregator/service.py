@@ -21,14 +21,14 @@ from fed_vit_autorl.deployment.pki import AGGREGATOR, EnrolmentRefused
 from fed_vit_autorl.federated.intake import Intake, Limits
 from fed_vit_autorl.federated.protocol import Topics
 from fed_vit_autorl.federated.rounds import RoundEngine
-from fed_vit_autorl.federated.store import Phase, Round, Store
+from fed_vit_autorl.federated.store import Store
+from fed_vit_autorl.federated.telling import Teller
 from fed_vit_autorl.federated.transport import BrokerAddress, Link
-from fed_vit_autorl.federated.wire import Pointer, Task, encode
+from fed_vit_autorl.federated.wire import Pointer, encode
 
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.2
-REPEAT_TASK_S = 5.0
 OFFLINE_AFTER_S = 35.0  # a vehicle says every 10 s that it is there
 MAX_QUEUED = 50_000
 RETRY_AFTER_FAULT_S = 5.0
@@ -63,7 +63,7 @@ class AggregatorService:
             self._announce,
         )
         self.rollout = RolloutWatch(self.config, self.store, self.releases, self.roll_back)
-        self.engine = RoundEngine(self.config, self.store, self.releases, self._selectable, self._open_update)
+        self.engine = RoundEngine(self.config, self.store, self.releases, self._selectable, self._open_stored)
         limits = Limits(update_bytes=int(self.config.communication.max_update_mib * 2**20))
         self.intake = Intake(
             region,
@@ -71,7 +71,7 @@ class AggregatorService:
             self.store,
             self.keys.authority.public_key,
             self.keys.sealing,
-            self.engine.pipeline,
+            self.engine.gathering,
             limits,
         )
         certificate, key = self.keys.authority.issue_client(settings.folder / "keys", AGGREGATOR)
@@ -82,10 +82,10 @@ class AggregatorService:
         self.link = Link(
             address, f"aggregator-{region}", [self._topics.uplink, self._topics.status], self._receive, self._connection
         )
+        self._teller = Teller(self.engine, self.keys.sealing.public, self.keys.messages, self.link.publish)
         self.tracker = TRACKERS[settings.tracker](settings.folder, self.config, settings.tracker_address)
         self._tracked = 0  # the last round that the tracker was told of
         self._stopping = threading.Event()
-        self._told: dict[str, tuple[int, float]] = {}  # vehicle → round it was told of, and when
         self._threads = [
             threading.Thread(target=self._repeat, args=(self._take_message,), name="intake", daemon=True),
             threading.Thread(target=self._repeat, args=(self._take_step,), name="rounds", daemon=True),
@@ -136,8 +136,8 @@ class AggregatorService:
             return False
         return True
 
-    def _open_update(self, *arguments):
-        return self.intake.open_update(*arguments)
+    def _open_stored(self, run: str, round: int, vehicle: str, digest: str) -> bytes:
+        return self.intake.open_stored(run, round, vehicle, digest)
 
     def _receive(self, topic: str, payload: bytes) -> None:
         try:
@@ -147,7 +147,7 @@ class AggregatorService:
 
     def _connection(self, connected: bool) -> None:
         if connected:
-            self._told.clear()
+            self._teller.forget()
             self._announce()
 
     def _repeat(self, action: Callable[[], None]) -> None:
@@ -176,35 +176,13 @@ class AggregatorService:
         self.rollout.step(time.monotonic())
         moved = self.engine.tick(time.monotonic())
         current = self.engine.round
-        if current is not None and current.phase is Phase.OPEN:
-            self._tell(current)
+        if current is not None and self.link.connected.is_set():
+            self._teller.tell(current, time.monotonic())
         if current is not None and current.phase.ended and current.number > self._tracked:
             self.tracker.round_ended(current)
             self._tracked = current.number
         if not moved:
             self._stopping.wait(TICK_S)
-
-    def _tell(self, current: Round) -> None:
-        """Tasks for those who have not sent yet, again and again: neither broker nor vehicle need remember."""
-        if not self.link.connected.is_set():
-            return
-        sent = self.store.senders(current.run, current.number)
-        now, plan = time.monotonic(), self.engine.plan()
-        for vehicle in current.selected:
-            told_round, told_at = self._told.get(vehicle, (0, 0.0))
-            if vehicle in sent or (told_round == current.number and now - told_at < REPEAT_TASK_S):
-                continue
-            task = Task(
-                run=current.run,
-                round=current.number,
-                base_version=current.base,
-                vehicle=vehicle,
-                deadline_s=self.config.federation.deadline_s,
-                sealing_key=self.keys.sealing.public,
-                plan=plan,
-            )
-            self.link.publish(Topics(self._topics.region, vehicle).task, encode(task, self.keys.messages))
-            self._told[vehicle] = current.number, now
 
     def _announce(self) -> None:
         host = self.settings.public_host or self.settings.vehicles.host

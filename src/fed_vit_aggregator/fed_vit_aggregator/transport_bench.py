@@ -23,7 +23,7 @@ from fed_vit_autorl.federated.protocol import Topics
 from fed_vit_autorl.federated.store import Store
 from fed_vit_autorl.federated.transfer import Sender
 from fed_vit_autorl.federated.transport import BrokerAddress, Link
-from fed_vit_autorl.federated.update import Update, UpdateMetadata
+from fed_vit_autorl.federated.update import UpdateMetadata
 from fed_vit_autorl.federated.wire import CHUNK_BYTES, Ack, Chunk, Fin, Manifest, State, decode, encode
 from fed_vit_autorl.privacy.sealing import seal
 from fed_vit_autorl.simulation import network
@@ -48,12 +48,13 @@ class Uplink:
         self.store.open_round(RUN, 1, 1, [VEHICLE])
         # Any bytes are an update here: what is measured is the way, not the decoder.
         raw = SimpleNamespace(
-            max_bytes=2 * SIZE_BYTES, decode=lambda data: Update({}, UpdateMetadata(1, 1, VEHICLE, 1))
+            origin=lambda current, number: current,
+            admits=lambda origin, vehicle: True,
+            check=lambda origin, encoded: UpdateMetadata(1, 1, VEHICLE, 1),
+            pipelines=SimpleNamespace(of=lambda version: SimpleNamespace(max_bytes=2 * SIZE_BYTES)),
         )
         limits = Limits(update_bytes=2 * SIZE_BYTES, messages_per_s=1e6, burst=1e6)
-        self.intake = Intake(
-            REGION, RUN, self.store, self.authority.public_key, self.sealing, lambda version: raw, limits
-        )
+        self.intake = Intake(REGION, RUN, self.store, self.authority.public_key, self.sealing, raw, limits)
         self._inbox: queue.Queue[tuple[str, bytes]] = queue.Queue()
         certificate, key = self.authority.issue_client(folder, AGGREGATOR)
         address = BrokerAddress("127.0.0.1", self.broker.port, self.authority.ca_path, certificate, key)

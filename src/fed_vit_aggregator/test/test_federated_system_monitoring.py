@@ -20,7 +20,7 @@ def exported(tmp_path):
     """All that is exported once everything has happened."""
     store = Store(tmp_path)
     round_ = store.open_round("main", 1, 1, ["v1", "v2"])
-    store.add_update(StoredUpdate("main", 1, "v1", "0" * 64, 32, 100, {}, 0.0))
+    store.add_update(StoredUpdate("main", 1, 1, "v1", "0" * 64, 32, 100, {}, 0.0))
     store.advance(store.close_round(round_), Phase.RELEASED, release=2)
     store.add_release(ReleaseRecord(2, "0" * 64, "rollback", 1, "main", 1, {"map50": 0.5}, 0.0))
     store.count_refusal("v1", "bad_signature")

@@ -15,6 +15,8 @@ from fed_vit_autorl.privacy.ledger import epsilon_of
 from fed_vit_autorl.privacy.secagg import SecAggClient, SecAggServer
 
 MASK = {"secure_mask": {"num_vehicles": 10, "threshold": 6}}
+SECURE = {"vehicles_per_round": 10, "min_vehicles": 6}
+PLAIN = {"compression": "none", "quantization_bits": 32}
 CENTRAL = {"central_dp": {"noise_multiplier": 1.0, "expected_vehicles": 10}}
 
 
@@ -46,10 +48,28 @@ def test_central_privacy_wraps_the_strategy_and_costs_its_budget_over_all_rounds
         {"communication": {"stages": ["top_k", "clip"]}},
         {"federation": {"aggregation": "median", "min_vehicles": 6}, "communication": {"stages": [MASK]}},
         {"federation": {"min_vehicles": 6}, "communication": {"stages": [MASK]}},
-        {"federation": {"aggregation": {"scaffold": {"num_vehicles": 9}}}},
         {"federation": {"aggregation": "submodels"}},
+        {"privacy": {"secure_aggregation": True}},
+        {"federation": SECURE, "privacy": {"secure_aggregation": True}},
+        {"federation": SECURE, "privacy": {"secure_aggregation": True}, "communication": {"compression": "random_k"}},
+        {"federation": SECURE | {"min_vehicles": 5}, "privacy": {"secure_aggregation": True}, "communication": PLAIN},
+        {
+            "federation": SECURE | {"aggregation": "krum"},
+            "privacy": {"secure_aggregation": True},
+            "communication": PLAIN,
+        },
+        {
+            "federation": SECURE | {"asynchronous": {"buffer_size": 2}},
+            "privacy": {"secure_aggregation": True},
+            "communication": PLAIN,
+        },
+        {
+            "federation": SECURE,
+            "privacy": {"secure_aggregation": True, "mechanism": "central_dp"},
+            "communication": PLAIN,
+        },
     ],
-    ids=range(9),
+    ids=range(15),
 )
 def test_a_fleets_file_that_cannot_work_is_refused_when_it_is_loaded(content, tmp_path):
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(content))
@@ -57,7 +77,29 @@ def test_a_fleets_file_that_cannot_work_is_refused_when_it_is_loaded(content, tm
         load(tmp_path / "fleet.yaml")
 
 
+@pytest.mark.parametrize("compression", ["none", "random_k"])
+@pytest.mark.parametrize("mechanism", ["none", "central_dp"])
+def test_a_fleets_file_may_ask_for_secure_aggregation(mechanism, compression):
+    content = {
+        "federation": SECURE | {"num_rounds": 5, "weighting": "uniform"},
+        "privacy": {"secure_aggregation": True, "mechanism": mechanism},
+        "communication": PLAIN | {"compression": compression},
+    }
+    config = from_mapping(content, FleetConfig)
+    config.check()
+    assert config.mask.settings().threshold == 6
+    noise = [stage["dp_noise"] for stage in config.stages if "dp_noise" in stage]
+    if mechanism == "central_dp":
+        # Six vehicles' parts make the whole noise, and five rounds of it the whole budget.
+        assert noise[0]["vehicles"] == 6
+        assert 0.99 < epsilon_of([config.round_cost] * 5, 1e-5) <= 1.0
+    else:
+        assert not noise
+        assert config.round_cost is None
+
+
 def plan(stages=(), strategy="fedavg", **options):
+    options = {"vehicles_per_round": 10} | options
     return FleetPlan([STAGES.build(stage) for stage in stages], STRATEGIES.build(strategy), **options)
 
 
@@ -76,8 +118,15 @@ def plan(stages=(), strategy="fedavg", **options):
         plan([{"dp_noise": {"noise_multiplier": 1.0, "vehicles": 7}}, MASK], min_vehicles=6),
         plan([{"dp_noise": {"noise_multiplier": 1.0}}], CENTRAL),
         plan(["clip", {"dp_noise": {"noise_multiplier": 1.0}}]),
+        plan([MASK], min_vehicles=6, vehicles_per_round=11),
+        plan([{"clip": {"norm": 2.0}}, MASK], min_vehicles=6),
+        plan([{"dp_noise": {"noise_multiplier": 1.0, "vehicles": 6}}, MASK], min_vehicles=6, weighting="samples"),
+        plan([], asynchronous=True, min_vehicles=3, buffer_size=4),
+        plan([], {"scaffold": {"num_vehicles": 10}}, asynchronous=True),
+        plan([], "submodels"),
+        plan([], "fedavg", profiles=1),
     ],
-    ids=range(12),
+    ids=range(19),
 )
 def test_impossible(impossible):
     with pytest.raises(ConfigurationRefused) as refused:
@@ -90,11 +139,11 @@ def test_impossible(impossible):
     [
         plan(["clip", "top_k", "quantise"]),
         plan(["clip", "top_k", "quantise"], "bulyan"),
-        plan(["top_k", "quantise"], asynchronous=True),
+        plan(["top_k", "quantise"], asynchronous=True, min_vehicles=3, buffer_size=3),
         plan(["top_k", "quantise"], CENTRAL),
         plan(["clip", "random_k", MASK], "fedadam", min_vehicles=6),
         plan([MASK], "median", hierarchical=True, min_vehicles=6),
-        plan([{"dp_noise": {"noise_multiplier": 1.0, "vehicles": 6}}, MASK], min_vehicles=6),
+        plan([{"dp_noise": {"noise_multiplier": 1.0, "vehicles": 6}}, MASK], min_vehicles=6, weighting="uniform"),
         plan([{"dp_noise": {"noise_multiplier": 1.0}}, "top_k"], "median"),
     ],
     ids=range(8),

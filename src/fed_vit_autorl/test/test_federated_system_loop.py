@@ -1,156 +1,24 @@
 """Clients, intake and rounds wired together in memory over a broker that loses, repeats and reorders."""
 
 import hashlib
-import random
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-import safetensors.numpy
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fed_vit_autorl.deployment.fleet_config import FleetConfig, from_mapping
 from fed_vit_autorl.deployment.pki import Authority
-from fed_vit_autorl.federated.client import ClientCore
 from fed_vit_autorl.federated.intake import Intake
-from fed_vit_autorl.federated.outbox import Outbox
-from fed_vit_autorl.federated.rounds import RoundEngine
-from fed_vit_autorl.federated.store import Phase, Store
-from fed_vit_autorl.federated.virtual import VirtualKeeper, VirtualReleases, VirtualTrainer
-from fed_vit_autorl.federated.wire import Ack, Chunk, Fin, Manifest, Pointer, State, Task, encode, sealing_context
-from fed_vit_autorl.privacy.sealing import SealingKey, seal
-
-SHAPES = {"perception/a": (40, 50), "perception/b": (7,)}
+from fed_vit_autorl.federated.store import Phase
+from fed_vit_autorl.federated.wire import Ack, Fin, State, encode, sealing_context
+from fed_vit_autorl.privacy.sealing import seal
 
 
-class Fleet:
-    """An aggregator and vehicles whose messages pass through `pass_on`, which may lose, repeat and reorder them."""
-
-    def __init__(self, folder: Path, vehicles: int = 2, loss: float = 0.0, seed: int = 0, **federation) -> None:
-        self.folder, self.random, self.loss, self.now = folder, random.Random(seed), loss, 0.0
-        settings = {"vehicles_per_round": vehicles, "min_vehicles": 2, "num_rounds": 2, "gather_s": 0.0} | federation
-        self.config = from_mapping({"federation": settings, "communication": {"compression_ratio": 0.1}}, FleetConfig)
-        self.signing, self.sealing = Ed25519PrivateKey.generate(), SealingKey.generate()
-        self.keys = {f"v{i}": Ed25519PrivateKey.generate() for i in range(vehicles)}
-        self.clients: dict[str, ClientCore] = {}
-        for name in self.keys:
-            (folder / name).mkdir(parents=True)
-            self.start_client(name)
-        (folder / "aggregator").mkdir()
-        (folder / "base").mkdir()
-        zeros = {name.partition("/")[2]: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
-        safetensors.numpy.save_file(zeros, folder / "base" / "perception.safetensors")
-        self.start_aggregator()
-
-    def start_client(self, name: str) -> None:
-        if name in self.clients:
-            self.clients[name].outbox.close()
-        self.clients[name] = ClientCore(
-            "home",
-            name,
-            self.keys[name],
-            [self.signing.public_key()],
-            Outbox(self.folder / name),
-            VirtualKeeper(self.folder / "base", 1),
-            VirtualTrainer(name),
-            chunk_bytes=256,
-        )
-
-    def start_aggregator(self) -> None:
-        self.store = Store(self.folder / "aggregator")
-        self.releases = VirtualReleases(self.store, SHAPES)
-        self.engine = RoundEngine(
-            self.config,
-            self.store,
-            self.releases,
-            lambda: list(self.keys),
-            lambda *args: self.intake.open_update(*args),
-        )
-        self.intake = Intake(
-            "home", "main", self.store, lambda name: self.keys[name].public_key(), self.sealing, self.engine.pipeline
-        )
-
-    def pass_on(self, messages: list) -> list:
-        kept = [message for message in messages if self.random.random() >= self.loss]
-        if self.loss:
-            kept += [message for message in kept if self.random.random() < self.loss]
-        return kept
-
-    def turn(self) -> None:
-        self.now += 0.5
-        while self.engine.tick(self.now):
-            pass
-        current = self.engine.round
-        for name, client in self.clients.items():
-            inbound = [(client.topics.model, self.pointer())]
-            if current and current.phase is Phase.OPEN and name in current.selected:
-                inbound.append((client.topics.task, self.task(name)))
-            for topic, payload in self.pass_on(inbound):
-                client.handle(topic, payload, self.now)
-            client.work(self.now)
-            for topic, payload, _ in self.pass_on(list(client.outgoing(self.now))):
-                answer = self.intake.handle(topic, payload, self.now)
-                if answer is not None:
-                    for _, ack in self.pass_on([answer]):
-                        client.handle(client.topics.ack, encode(ack, self.signing), self.now)
-
-    def task(self, name: str) -> bytes:
-        current = self.engine.round
-        task = Task(
-            run="main",
-            round=current.number,
-            base_version=current.base,
-            vehicle=name,
-            deadline_s=600.0,
-            sealing_key=self.sealing.public,
-            plan=self.engine.plan(),
-        )
-        return encode(task, self.signing)
-
-    def pointer(self) -> bytes:
-        return encode(Pointer(region="home", version=self.releases.version, metadata=1, url=""), self.signing)
-
-    def hear(self, name: str, part: str, payload: bytes) -> Ack | None:
-        """The aggregator's answer to something that arrives on a vehicle's topic."""
-        answer = self.intake.handle(f"fl/v1/home/{name}/up/{part}", payload, self.now)
-        return answer[1] if answer else None
-
-    def prepared(self, name: str) -> tuple[Manifest, bytes]:
-        """A vehicle's manifest and sealed bytes, trained but not sent."""
-        client = self.clients[name]
-        while self.engine.tick(self.now):
-            pass
-        client.handle(client.topics.task, self.task(name), self.now)
-        while not client.outbox.pending():
-            client.work(self.now)
-        manifest = client.outbox.pending()[0].manifest
-        return manifest, client.outbox.objects.read(manifest.digest)
-
-    def send(self, manifest: Manifest, sealed: bytes, key: Ed25519PrivateKey) -> Ack:
-        """A whole transfer; the last answer."""
-        answer = self.hear(manifest.vehicle, "manifest", encode(manifest, key))
-        if answer.state is not State.RECEIVING:
-            return answer
-        for index in range(manifest.chunks):
-            data = sealed[index * manifest.chunk_bytes :][: manifest.chunk_bytes]
-            self.hear(manifest.vehicle, "chunk", encode(Chunk(digest=manifest.digest, index=index, data=data)))
-        return self.hear(manifest.vehicle, "fin", encode(Fin(digest=manifest.digest, query=1)))
-
-    def run(self, turns: int = 3000) -> None:
-        for _ in range(turns):
-            self.turn()
-            if self.engine.finished:
-                return
-        pytest.fail(f"not finished: {self.engine.round}, refused: {self.store.refusals()}")
-
-
-def model(fleet: Fleet) -> dict:
+def model(fleet) -> dict:
     return fleet.releases.weights(fleet.releases.version)
 
 
-def test_two_rounds_of_two_vehicles_move_the_model_by_the_mean_of_what_they_sent(tmp_path):
-    fleet = Fleet(tmp_path)
+def test_two_rounds_of_two_vehicles_move_the_model_by_the_mean_of_what_they_sent(memory_fleet, tmp_path):
+    fleet = memory_fleet(tmp_path)
     fleet.run()
     assert [r.phase for r in fleet.store.rounds("main")] == [Phase.RELEASED, Phase.RELEASED]
     assert fleet.releases.version == 3
@@ -158,15 +26,15 @@ def test_two_rounds_of_two_vehicles_move_the_model_by_the_mean_of_what_they_sent
     assert all(client.outbox.counts() == {"accepted": 2} for client in fleet.clients.values())
 
 
-def test_updates_that_are_kept_until_the_end_of_a_round_are_spooled(tmp_path):
-    fleet = Fleet(tmp_path, aggregation="median")
+def test_updates_that_are_kept_until_the_end_of_a_round_are_spooled(memory_fleet, tmp_path):
+    fleet = memory_fleet(tmp_path, aggregation="median")
     fleet.run()
     assert [r.phase for r in fleet.store.rounds("main")] == [Phase.RELEASED, Phase.RELEASED]
     assert not (fleet.store.folder / "spool").exists()
 
 
-def test_losses_and_repeats_change_nothing_in_the_result(tmp_path):
-    clean, lossy = Fleet(tmp_path / "clean"), Fleet(tmp_path / "lossy", loss=0.3, seed=1)
+def test_losses_and_repeats_change_nothing_in_the_result(memory_fleet, tmp_path):
+    clean, lossy = memory_fleet(tmp_path / "clean"), memory_fleet(tmp_path / "lossy", loss=0.3, seed=1)
     clean.run()
     lossy.run()
     for name, tensor in model(clean).items():
@@ -174,11 +42,11 @@ def test_losses_and_repeats_change_nothing_in_the_result(tmp_path):
 
 
 @pytest.fixture
-def fleet(tmp_path):
-    return Fleet(tmp_path)
+def fleet(memory_fleet, tmp_path):
+    return memory_fleet(tmp_path)
 
 
-def counted(fleet: Fleet, name: str = "v0") -> dict[str, int]:
+def counted(fleet, name: str = "v0") -> dict[str, int]:
     return {reason: count for (vehicle, reason), count in fleet.store.refusals().items() if vehicle == name}
 
 
@@ -221,11 +89,11 @@ def test_foreign_topics_are_refused(fleet, topic):
     assert {reason for _, reason in fleet.store.refusals()} == {"foreign_topic"}
 
 
-def test_an_unknown_vehicle_is_refused(tmp_path):
-    fleet = Fleet(tmp_path)
+def test_an_unknown_vehicle_is_refused(memory_fleet, tmp_path):
+    fleet = memory_fleet(tmp_path)
     manifest, _ = fleet.prepared("v0")
     authority = Authority(tmp_path / "pki")
-    fleet.intake = Intake("home", "main", fleet.store, authority.public_key, fleet.sealing, fleet.engine.pipeline)
+    fleet.intake = Intake("home", "main", fleet.store, authority.public_key, fleet.sealing, fleet.engine.gathering)
     assert fleet.hear("v0", "manifest", encode(manifest, fleet.keys["v0"])) is None
     assert counted(fleet) == {"unknown_vehicle": 1}
 
@@ -245,8 +113,8 @@ def test_a_manifest_that_does_not_fit_the_round_is_refused_for_good(fleet, chang
     assert (answer.state, answer.reason) == (State.REFUSED, reason)
 
 
-def test_only_selected_vehicles_are_heard(tmp_path):
-    fleet = Fleet(tmp_path, vehicles=3, vehicles_per_round=2)
+def test_only_selected_vehicles_are_heard(memory_fleet, tmp_path):
+    fleet = memory_fleet(tmp_path, vehicles=3, vehicles_per_round=2)
     manifest, _ = fleet.prepared("v0")
     [outsider] = set(fleet.keys) - set(fleet.engine.round.selected)
     forged = msgspec.structs.replace(manifest, vehicle=outsider)
@@ -308,25 +176,25 @@ def test_a_flood_is_cut_off(fleet):
     assert fleet.hear("v1", "fin", encode(Fin(digest="0" * 64, query=0))).state is State.UNKNOWN
 
 
-def test_what_a_refused_update_held_goes_out_with_the_next_one(tmp_path):
+def test_what_a_refused_update_held_goes_out_with_the_next_one(memory_fleet, tmp_path):
     """Top-k sends a tenth; after a refusal the residual holds everything that training found, not nine tenths of it."""
-    fleet = Fleet(tmp_path)
+    fleet = memory_fleet(tmp_path)
     fleet.prepared("v0")
     client = fleet.clients["v0"]
     entry = client.outbox.pending()[0]
     layout = entry.recipe.layout
-    sent = layout.flatten(fleet.engine.pipeline(1).decode(client.outbox.encoded(entry)).tensors)
-    left = client.outbox.residual()["residual"]
+    sent = layout.flatten(fleet.engine.gathering.pipelines.of(1).decode(client.outbox.encoded(entry)).tensors)
+    left = client.outbox.kept()["residual"]
     list(client.outgoing(fleet.now))
     refusal = Ack(digest=entry.manifest.digest, state=State.REFUSED, reason="stale_round")
     client.handle(client.topics.ack, encode(refusal, fleet.signing), fleet.now)
-    np.testing.assert_array_equal(client.outbox.residual()["residual"], left + sent)
+    np.testing.assert_array_equal(client.outbox.kept()["residual"], left + sent)
     assert client.outbox.counts() == {"refused": 1}
 
 
 @pytest.mark.parametrize("who", ["aggregator", "vehicles", "both"])
-def test_a_restart_at_any_turn_gives_the_same_model(tmp_path, who):
-    clean, shaken = Fleet(tmp_path / "clean"), Fleet(tmp_path / "shaken", loss=0.2)
+def test_a_restart_at_any_turn_gives_the_same_model(memory_fleet, tmp_path, who):
+    clean, shaken = memory_fleet(tmp_path / "clean"), memory_fleet(tmp_path / "shaken", loss=0.2)
     clean.run()
     for _ in range(3000):
         if shaken.random.random() < 0.2:
@@ -337,15 +205,15 @@ def test_a_restart_at_any_turn_gives_the_same_model(tmp_path, who):
                 for name in shaken.keys:
                     shaken.start_client(name)
         shaken.turn()
-        if shaken.engine.finished:
+        if shaken.engine.finished and not any(client.outbox.pending() for client in shaken.clients.values()):
             break
     assert all(client.outbox.counts() == {"accepted": 2} for client in shaken.clients.values())
     for name, tensor in model(clean).items():
         np.testing.assert_array_equal(model(shaken)[name], tensor)
 
 
-def test_a_round_with_too_few_updates_is_abandoned_at_its_deadline_and_the_next_one_begins(tmp_path):
-    fleet = Fleet(tmp_path, deadline_s=5.0)
+def test_a_round_with_too_few_updates_is_abandoned_at_its_deadline_and_the_next_one_begins(memory_fleet, tmp_path):
+    fleet = memory_fleet(tmp_path, deadline_s=5.0)
     manifest, sealed = fleet.prepared("v0")
     fleet.send(manifest, sealed, fleet.keys["v0"])
     fleet.engine.tick(100.0)
@@ -358,8 +226,8 @@ def test_a_round_with_too_few_updates_is_abandoned_at_its_deadline_and_the_next_
     assert fleet.engine.round.number == 2
 
 
-def test_a_candidate_that_is_worse_by_more_than_the_gate_is_held(tmp_path):
-    fleet = Fleet(tmp_path)
+def test_a_candidate_that_is_worse_by_more_than_the_gate_is_held(memory_fleet, tmp_path):
+    fleet = memory_fleet(tmp_path)
     figures = iter([0.5, 0.44, 0.46])
     fleet.releases.evaluate = lambda version, weights: {"map50": 0.5 if weights is None else next(figures)}
     next(figures)

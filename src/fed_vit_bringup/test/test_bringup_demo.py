@@ -102,7 +102,7 @@ def test_an_update_that_a_vehicle_sent_and_nobody_has_is_lost(tmp_path, monkeypa
     store = Store(tmp_path / "aggregator")
     store.open_round("demo", 1, 1, ["vehicle_1", "vehicle_2"])
     for vehicle, size in (("vehicle_1", 1000), ("vehicle_2", 3000)):
-        store.add_update(StoredUpdate("demo", 1, vehicle, f"digest of {vehicle}", 10, size, {}, 0.0))
+        store.add_update(StoredUpdate("demo", 1, 1, vehicle, f"digest of {vehicle}", 10, size, {}, 0.0))
     store.close()
     accounts = update_accounts(tmp_path / "aggregator", {name: tmp_path / name for name in books}, "demo")
     assert (accounts.rounds, accounts.accepted, accounts.rejected, accounts.lost) == (0, 2, 1, 1)

@@ -13,15 +13,16 @@ import msgspec
 import yaml
 
 from fed_vit_autorl.deployment.delivery_config import Rollout
-from fed_vit_autorl.federated.combinations import FleetPlan, check_combination, check_over_mqtt
+from fed_vit_autorl.federated.combinations import FleetPlan, check_combination
 from fed_vit_autorl.federated.pipeline import check_order
 from fed_vit_autorl.federated.refusal import ConfigurationReason, ConfigurationRefused
 from fed_vit_autorl.federated.registry import split_spec
 from fed_vit_autorl.federated.selection import weighting
-from fed_vit_autorl.federated.stages import STAGES
+from fed_vit_autorl.federated.stages import STAGES, SecureMask
 from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.wire import Name
-from fed_vit_autorl.privacy.mechanisms import MECHANISMS, server_strategy, vehicle_stages
+from fed_vit_autorl.privacy.mechanisms import MECHANISMS, Mechanism
+from fed_vit_autorl.privacy.release import Release
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -34,11 +35,34 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Base of the sections."""
 
 
+class Asynchronous(Section):
+    """Buffered rounds (FedBuff): one ends with its first `buffer_size` updates, which may be made for it or for one of
+    the `max_staleness` rounds before; those count (1 + staleness)^-`staleness_factor`, by versions of the model.
+    """
+
+    buffer_size: Annotated[int, msgspec.Meta(ge=1)]
+    staleness_factor: Positive = 0.5
+    max_staleness: Annotated[int, msgspec.Meta(ge=1)] = 10
+
+
+class Profile(Section):
+    """A device class that trains a part of the model (`submodels`): vehicles whose names match, and what is left of
+    the model for them; see `federated.submodel.narrow`.
+    """
+
+    vehicles: Annotated[list[str], msgspec.Meta(min_length=1)]
+    width: Share = 1.0
+    keep: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    fixed: list[str] = msgspec.field(default_factory=list)
+    groups: dict[str, int] = msgspec.field(default_factory=dict)
+
+
 class Federation(Section):
     """Rounds. One begins when `vehicles_per_round` are online, or `min_vehicles` have been for `gather_s`; it ends
     when all selected have sent, or `deadline_s` after its start if `min_vehicles` have. `aggregation` names a
-    strategy, with options if need be; `trainable` are patterns of tensor names (`perception/*`); `drift_gate` is the
-    share of its mAP50 that a candidate may lose.
+    strategy, with options if need be; `trainable` are patterns of tensor names (`perception/*`), `personal` those of
+    them that each vehicle keeps for itself; `drift_gate` is the share of its mAP50 that a candidate may lose.
+    `asynchronous` rounds wait for nobody; `profiles` are device classes by name, for `submodels`.
     """
 
     run: Name = "main"
@@ -55,15 +79,24 @@ class Federation(Section):
     seed: int = 0
     drift_gate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
     trainable: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["*"])
+    personal: list[str] = msgspec.field(default_factory=list)
+    asynchronous: Asynchronous | None = None
+    profiles: dict[Name, Profile] = msgspec.field(default_factory=dict)
 
 
 class Privacy(Section):
-    """(ε, δ) for the whole run. `mechanism`: none clips only; local_dp noises on the vehicle, central_dp the mean."""
+    """(ε, δ) for the whole run. `mechanism`: none clips only; local_dp noises on the vehicle, central_dp the mean.
+
+    With `secure_aggregation` the aggregator sees sums of at least `min_vehicles` updates only, and central_dp's noise
+    comes from the vehicles, in parts. `mask_neighbours` (even) bounds a vehicle's work in a large fleet.
+    """
 
     mechanism: str = "none"
     epsilon: Positive = 1.0
     delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
     clip_norm: Positive = 1.0
+    secure_aggregation: bool = False
+    mask_neighbours: Annotated[int, msgspec.Meta(ge=2)] | None = None
 
 
 class Communication(Section):
@@ -130,31 +163,44 @@ class FleetConfig(Section):
         chosen = self.communication
         if chosen.stages is not None:
             return chosen.stages
-        privacy = self.privacy
-        stages = vehicle_stages(
-            privacy.mechanism, privacy.epsilon, privacy.delta, privacy.clip_norm, self.federation.num_rounds
-        )
+        stages = self._privacy.vehicle_stages()
         if chosen.compression != "none":
             stages.append({chosen.compression: {"ratio": chosen.compression_ratio}})
         if chosen.quantization_bits != 32:
             stages.append({"quantise": {"bits": chosen.quantization_bits}})
-        return stages
+        return [*stages, *self._privacy.mask_stages()]
+
+    @property
+    def mask(self) -> SecureMask | None:
+        """The stage that hides single updates, if there is one."""
+        return next((stage for stage in map(STAGES.build, self.stages) if isinstance(stage, SecureMask)), None)
 
     @property
     def strategy(self) -> Spec:
         """The strategy with its options, `server_lr` if it has one and none is given, inside what privacy asks for."""
-        federation, privacy = self.federation, self.privacy
-        name, options = split_spec("strategy", federation.aggregation)
+        name, options = split_spec("strategy", self.federation.aggregation)
         if "server_lr" in STRATEGIES.options(name):
-            options = {"server_lr": federation.server_lr, **options}
-        return server_strategy(
-            privacy.mechanism,
-            {name: options},
-            privacy.epsilon,
-            privacy.delta,
-            privacy.clip_norm,
-            federation.num_rounds,
-            federation.vehicles_per_round,
+            options = {"server_lr": self.federation.server_lr, **options}
+        return self._privacy.server_strategy({name: options})
+
+    @property
+    def round_cost(self) -> Release | None:
+        """What one round costs of the privacy budget, None for nothing."""
+        return self._privacy.round_cost()
+
+    @property
+    def _privacy(self) -> Mechanism:
+        federation, privacy = self.federation, self.privacy
+        return Mechanism(
+            name=privacy.mechanism,
+            epsilon=privacy.epsilon,
+            delta=privacy.delta,
+            clip_norm=privacy.clip_norm,
+            rounds=federation.num_rounds,
+            vehicles=federation.vehicles_per_round,
+            masked=privacy.secure_aggregation,
+            threshold=federation.min_vehicles,
+            neighbours=privacy.mask_neighbours,
         )
 
     def check(self) -> None:
@@ -166,10 +212,20 @@ class FleetConfig(Section):
             )
         stages = [STAGES.build(stage) for stage in self.stages]
         check_order(stages)
-        plan = FleetPlan(stages, STRATEGIES.build(self.strategy), min_vehicles=self.federation.min_vehicles)
-        check_combination(plan)
-        check_over_mqtt(plan)
-        weighting(self.federation.weighting)
+        federation = self.federation
+        check_combination(
+            FleetPlan(
+                stages,
+                STRATEGIES.build(self.strategy),
+                asynchronous=federation.asynchronous is not None,
+                min_vehicles=federation.min_vehicles,
+                vehicles_per_round=federation.vehicles_per_round,
+                buffer_size=federation.asynchronous.buffer_size if federation.asynchronous else 0,
+                weighting=federation.weighting,
+                profiles=len(federation.profiles),
+            )
+        )
+        weighting(federation.weighting)
 
 
 T = TypeVar("T")

@@ -10,6 +10,21 @@ from .strategies.base import require_positive
 from .update import Tensors, Update
 
 
+def staleness_weight(staleness: int, factor: float) -> float:
+    """(1 + staleness)^-factor, in (0, 1]; raises `AggregationRefused` for an update from the future."""
+    if staleness < 0:
+        raise AggregationRefused(AggregationReason.BAD_WEIGHT, "an update from a version that does not exist yet")
+    return float((1 + staleness) ** -factor)
+
+
+def discounted(update: Update, version: int, factor: float) -> Update:
+    """`update` scaled by what its staleness leaves of it at the model's `version`."""
+    scale = staleness_weight(version - update.metadata.base_version, factor)
+    if scale == 1:
+        return update
+    return Update({name: tensor * np.float32(scale) for name, tensor in update.tensors.items()}, update.metadata)
+
+
 class AsyncAggregator:
     """FedBuff (Nguyen et al. 2022) with polynomial staleness weights s(τ) = (1 + τ)^-staleness_factor.
 
@@ -38,17 +53,11 @@ class AsyncAggregator:
 
     def compute_weight(self, staleness: int) -> float:
         """(1 + staleness)^-staleness_factor, in (0, 1]."""
-        if staleness < 0:
-            raise AggregationRefused(AggregationReason.BAD_WEIGHT, "an update from a version that does not exist yet")
-        return float((1 + staleness) ** -self.staleness_factor)
+        return staleness_weight(staleness, self.staleness_factor)
 
     def add_update(self, update: Update, weight: float = 1.0) -> None:
         """Put `update` into the buffer; raises `AggregationRefused` and leaves the buffer as it was."""
-        scale = self.compute_weight(self.version - update.metadata.base_version)
-        if scale < 1:
-            tensors = {name: tensor * np.float32(scale) for name, tensor in update.tensors.items()}
-            update = Update(tensors, update.metadata)
-        self.strategy.add(update, weight)
+        self.strategy.add(discounted(update, self.version, self.staleness_factor), weight)
         self.buffered += 1
 
     def should_aggregate(self) -> bool:

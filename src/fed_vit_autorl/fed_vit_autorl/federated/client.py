@@ -6,25 +6,24 @@ when the aggregator has settled it, and what a refused update held goes back int
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from fed_vit_autorl.privacy.sealing import seal
-
-from .outbox import Entry, Outbox, Recipe
-from .pipeline import Pipeline
+from ..privacy.secagg import SecAggRefused
+from .masking.member import Member
+from .masking.messages import MAX_PARTS, SessionMessage
+from .outbox import Entry, Outbox
 from .protocol import Topics
 from .refusal import ConfigurationRefused, UpdateRefused
+from .training import ClientReason, Trainer, TrainingResult
 from .transfer import Sender
-from .update import Layout, Tensors, Update, UpdateMetadata
+from .update_maker import UpdateMaker, mask_of
 from .wire import (
     CHUNK_BYTES,
     Ack,
@@ -39,7 +38,6 @@ from .wire import (
     TransportRefused,
     decode,
     encode,
-    sealing_context,
 )
 
 logger = logging.getLogger(__name__)
@@ -56,40 +54,6 @@ class Activity(StrEnum):
     WAITING = "waiting"  # for the base release or for experience
     TRAINING = "training"
     SENDING = "sending"
-
-
-class ClientReason(StrEnum):
-    """Why a vehicle can't do what a task asks."""
-
-    TRAINING_FAILED = "training_failed"
-    TOO_FEW_SAMPLES = "too_few_samples"
-    DISK_FULL = "disk_full"
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a training made: trained minus base by flat name, or a `reason` why it made nothing."""
-
-    delta: Tensors = field(default_factory=dict)
-    samples: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    reason: str = ""
-
-
-class Trainer(Protocol):
-    """Trains in another process."""
-
-    @property
-    def running(self) -> bool: ...
-
-    def start(self, task: Task, base: Path, now: float) -> None:
-        """Begins; `base` is the folder of the release to train from."""
-
-    def cancel(self) -> None:
-        """Ends a training that runs; its result is lost."""
-
-    def poll(self, now: float) -> TrainingResult | None:
-        """The result, once, when it is there."""
 
 
 class ReleaseKeeper(Protocol):
@@ -124,17 +88,22 @@ class ClientCore:
         outbox: Outbox,
         releases: ReleaseKeeper,
         trainer: Trainer,
+        member: Member,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
-        """`trusted` sign tasks, answers and pointers; `chunk_bytes` is less than usual where the broker takes smaller
-        messages.
+        """`trusted` sign tasks, answers and pointers; `member` takes this vehicle's part in secure aggregation;
+        `chunk_bytes` is less than usual where the broker takes smaller messages.
         """
         self.topics = Topics(region, vehicle)
         self.outbox = outbox
         self.refusals: Counter[str] = Counter()
         self.settled: Counter[str] = Counter()
         self._region, self._vehicle, self._key, self._trusted = region, vehicle, key, trusted
-        self._releases, self._trainer, self._chunk_bytes = releases, trainer, chunk_bytes
+        self._releases, self._trainer, self._member = releases, trainer, member
+        self._maker = UpdateMaker(vehicle, outbox, member, chunk_bytes)
+        self._base = Path()  # of the training under way
+        self._result: TrainingResult | None = None  # trained, but the session for its mask is not that far
+        self._words: deque[SessionMessage] = deque(maxlen=MAX_PARTS)  # for the session
         self._sender: Sender | None = None
         self._sending: Entry | None = None
         self._reason = ""
@@ -162,11 +131,13 @@ class ClientCore:
                 self._on_task(payload)
             elif topic == self.topics.ack:
                 self._on_ack(decode(payload, Ack, *self._trusted), now)
+            elif topic == self.topics.session_down:
+                self._words.extend(self._member.handle(decode(payload, SessionMessage, *self._trusted)))
             elif topic == self.topics.model:
                 self._on_pointer(decode(payload, Pointer, *self._trusted))
             else:
                 raise TransportRefused(TransportReason.FOREIGN_TOPIC, topic[:100])
-        except TransportRefused as refusal:
+        except (TransportRefused, SecAggRefused) as refusal:
             logger.warning("refused: %s", refusal)
             self.refusals[refusal.reason] += 1
 
@@ -181,14 +152,17 @@ class ClientCore:
         task = self._task
         if task is None:
             return
-        if self._trainer.running:
+        if self._result is not None:
+            self._trained(task, self._result, now)
+        elif self._trainer.running:
             result = self._trainer.poll(now)
             if result is not None:
                 self._trained(task, result, now)
         elif self.outbox.of_round(task.run, task.round) is not None:
             self._finish_task("")
         elif now >= self._train_at and (folder := self._releases.folder(task.base_version)) is not None:
-            self._trainer.start(task, folder, now)
+            self._base = folder
+            self._trainer.start(task, folder, self._maker.local(task, folder), now)
 
     def outgoing(self, now: float) -> Iterator[tuple[str, bytes, bool]]:
         """(topic, payload, retain) of what is due to be sent."""
@@ -198,6 +172,8 @@ class ClientCore:
             parts = {Manifest: self.topics.manifest, Chunk: self.topics.chunk, Fin: self.topics.fin}
             for message in self._sender.outgoing(now):
                 yield parts[type(message)], encode(message, self._key), False
+        while self._words:
+            yield self.topics.session_up, encode(self._words.popleft(), self._key), False
         status = self._status()
         if self._told is None or self._told[0] != status or now - self._told[1] >= STATUS_PERIOD_S:
             self._told = status, now
@@ -219,11 +195,20 @@ class ClientCore:
         last = int(self.outbox.get_state(f"round/{task.run}") or 0)
         if task.round < last:
             raise TransportRefused(TransportReason.REPLAYED, f"round {task.round} after {last}")
-        if task.round == last:
-            return  # told again
-        self._trainer.cancel()
-        self.outbox.set_state(**{"task": payload.hex(), f"round/{task.run}": str(task.round)})
-        self._task, self._attempts, self._train_at, self._reason = task, 0, 0.0, ""
+        if task.round > last:
+            if self._still_counts(task):
+                return  # it is told again when we are done
+            self._trainer.cancel()
+            self.outbox.set_state(**{"task": payload.hex(), f"round/{task.run}": str(task.round)})
+            self._task, self._attempts, self._train_at, self._reason = task, 0, 0.0, ""
+            self._result = None
+        if (mask := mask_of(task)) is not None:
+            self._words.extend(self._member.begin(task, mask))
+
+    def _still_counts(self, newer: Task) -> bool:
+        """Whether what is under way counts in the round of a newer task too (asynchronous rounds)."""
+        task = self._task
+        return task is not None and newer.round - task.round <= newer.plan["max_staleness"]
 
     def _trained(self, task: Task, result: TrainingResult, now: float) -> None:
         if result.reason:
@@ -234,9 +219,13 @@ class ClientCore:
             if self._attempts >= TRAINING_ATTEMPTS:
                 self._finish_task(result.reason)
             return
+        if not self._maker.ready(task):
+            self._result = result
+            return
+        self._result = None
         try:
-            self._enter(task, result)
-        except (ConfigurationRefused, UpdateRefused) as error:
+            self._maker.make(task, result, self._base)
+        except (ConfigurationRefused, UpdateRefused, SecAggRefused) as error:
             logger.error("round %d: no update: %s", task.round, error)
             self._finish_task(str(error.reason))
         except OSError as error:
@@ -244,36 +233,8 @@ class ClientCore:
             logger.error("round %d: the outbox can't take the update: %s", task.round, error)
             self._reason, self._train_at = ClientReason.DISK_FULL, now + RETRY_TRAINING_S
         else:
+            self._look = True
             self._finish_task("")
-
-    def _enter(self, task: Task, result: TrainingResult) -> None:
-        recipe = Recipe(task.plan["stages"], Layout.of(result.delta))
-        pipeline = self._pipeline(recipe)
-        metadata = UpdateMetadata(task.round, task.base_version, self._vehicle, result.samples, result.metrics)
-        encoded = pipeline.encode(Update(result.delta, metadata))
-        sealed = seal(encoded, task.sealing_key, sealing_context(task.run, task.round, self._vehicle))
-        manifest = Manifest(
-            run=task.run,
-            round=task.round,
-            base_version=task.base_version,
-            vehicle=self._vehicle,
-            digest=hashlib.sha256(sealed).hexdigest(),
-            size=len(sealed),
-            chunk_bytes=self._chunk_bytes,
-        )
-        self.outbox.put(manifest, sealed, encoded, recipe, pipeline.state_dict())
-        self._look = True
-
-    def _pipeline(self, recipe: Recipe) -> Pipeline:
-        """The fleet's pipeline with our residual; one of another model or pipeline is of no use any more."""
-        pipeline = Pipeline.from_config(recipe.stages, recipe.layout)
-        residual = self.outbox.residual()
-        if residual is not None:
-            try:
-                pipeline.load_state_dict(residual)
-            except UpdateRefused as error:
-                logger.warning("the residual starts anew: %s", error)
-        return pipeline
 
     def _finish_task(self, reason: str) -> None:
         self.outbox.set_state(task="")
@@ -300,16 +261,7 @@ class ClientCore:
         else:
             logger.warning("the update of round %d was refused: %s", entry.manifest.round, answer.reason)
             self.settled[answer.reason] += 1
-            self._take_back(entry, answer.reason)
-
-    def _take_back(self, entry: Entry, reason: str) -> None:
-        """What a refused update held returns to the residual, from where a later update takes it along."""
-        pipeline = self._pipeline(entry.recipe)
-        held = entry.recipe.layout.flatten(pipeline.decode(self.outbox.encoded(entry)).tensors)
-        residual = {
-            name: value + held if value.shape == held.shape else value for name, value in pipeline.state_dict().items()
-        }
-        self.outbox.refused(entry, reason, residual)
+            self._maker.take_back(entry, answer.reason)
 
     def _status(self) -> Status:
         if self._trainer.running:

@@ -12,10 +12,13 @@ from pathlib import Path
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.tuf_client import ReleaseFeed
 
-from .client import ClientCore, Trainer
+from .client import ClientCore
 from .client_releases import ReleaseShelf, ShadowTest, untested
 from .download import Downloader
+from .masking.member import Member
+from .masking.peers import certificate_bytes, signer, verifier
 from .outbox import Outbox
+from .training import Trainer
 from .transport import BrokerAddress, Link
 
 logger = logging.getLogger(__name__)
@@ -66,14 +69,17 @@ class ClientService:
             settings.initial_release,
         )
         self._trainer = trainer
+        key = identity.signing_key()
+        certificate, ca = identity.certificate_path.read_bytes(), identity.ca_path.read_bytes()
         self.core = ClientCore(
             settings.region,
             vehicle,
-            identity.signing_key(),
+            key,
             identity.aggregator_keys(),
             self.outbox,
             self.releases,
             self._trainer,
+            Member(settings.state, vehicle, certificate_bytes(certificate), signer(key), verifier(ca)),
         )
         topics = self.core.topics
         self._inbox: queue.Queue[tuple[str, bytes]] = queue.Queue(MAX_QUEUED)

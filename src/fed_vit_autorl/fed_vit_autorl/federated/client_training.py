@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment.processes import dying_with_parent
 
-from .client import ClientReason, TrainingResult
+from .training import ClientReason, LocalTensors, TrainingResult
 from .wire import Task
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class TrainerProcess:
     def running(self) -> bool:
         return self._process is not None or self._early is not None
 
-    def start(self, task: Task, base: Path, now: float) -> None:
+    def start(self, task: Task, base: Path, local: LocalTensors, now: float) -> None:
         training = task.plan["training"]
         if self._experience.is_dir() and len(SampleFolder(self._experience)) < training["min_samples"]:
             self._early = TrainingResult(reason=ClientReason.TOO_FEW_SAMPLES)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .refusal import ConfigurationReason, ConfigurationRefused
-from .stages import DpNoise, SecureMask, Stage
+from .stages import Clip, DpNoise, SecureMask, Stage
 from .strategies import CentralDP, Scaffold, Strategy, SubModels
 
 
@@ -14,7 +14,8 @@ from .strategies import CentralDP, Scaffold, Strategy, SubModels
 class FleetPlan:
     """What a configuration asks for. `stages` have passed `pipeline.check_order`.
 
-    `hierarchical`: regions send sums to a global aggregator, and `strategy` is the global one.
+    `hierarchical`: regions send sums to a global aggregator, and `strategy` is the global one. `profiles`: how many
+    device classes train a part of the model.
     """
 
     stages: Sequence[Stage]
@@ -22,10 +23,19 @@ class FleetPlan:
     asynchronous: bool = False
     hierarchical: bool = False
     min_vehicles: int = 1
+    vehicles_per_round: int = 100
+    buffer_size: int = 1
+    weighting: str = "samples"
+    profiles: int = 0
 
     @property
     def mask(self) -> SecureMask | None:
         return next((stage for stage in self.stages if isinstance(stage, SecureMask)), None)
+
+    @property
+    def clip_norm(self) -> float:
+        """Of the stage clip, 0 without one."""
+        return next((stage.norm for stage in self.stages if isinstance(stage, Clip)), 0.0)
 
     @property
     def noise(self) -> DpNoise | None:
@@ -65,7 +75,37 @@ _IMPOSSIBLE: tuple[tuple[Callable[[FleetPlan], bool], str], ...] = (
     ),
     (
         lambda plan: plan.mask is not None and plan.min_vehicles < plan.mask.threshold,
-        "min_vehicles {min_vehicles} is below secure_mask's threshold: such a round could not be unmasked",
+        "min_vehicles {plan.min_vehicles} is below secure_mask's threshold: such a round could not be unmasked",
+    ),
+    (
+        lambda plan: plan.mask is not None and plan.vehicles_per_round > plan.mask.num_vehicles,
+        "vehicles_per_round {plan.vehicles_per_round} is more than secure_mask's num_vehicles",
+    ),
+    (
+        lambda plan: plan.mask is not None and plan.clip_norm > plan.mask.value_range,
+        "clip lets values through that secure_mask's value_range has no room for: raise value_range to clip's norm",
+    ),
+    (
+        lambda plan: plan.mask is not None and plan.noise is not None and plan.weighting != "uniform",
+        "weighting {plan.weighting!r} would weigh a masked update's noise with it, and the sum had less than it needs: "
+        "use uniform",
+    ),
+    (
+        lambda plan: plan.asynchronous and plan.buffer_size > plan.min_vehicles,
+        "buffer_size {plan.buffer_size} is more than min_vehicles {plan.min_vehicles}, and a vehicle sends one update "
+        "a round: the buffer might never fill",
+    ),
+    (
+        lambda plan: plan.asynchronous and isinstance(plan.strategy, Scaffold),
+        "scaffold's control variates are of one round; asynchronous buffers mix rounds: use fedavg",
+    ),
+    (
+        lambda plan: plan.profiles > 0 and not isinstance(plan.strategy, SubModels),
+        "profiles have different shapes, which only aggregation submodels puts together",
+    ),
+    (
+        lambda plan: isinstance(plan.strategy, SubModels) and plan.profiles == 0,
+        "submodels need federation.profiles: which vehicles train which part of the model",
     ),
     (
         lambda plan: plan.mask is not None and isinstance(plan.strategy, SubModels),
@@ -85,44 +125,16 @@ _IMPOSSIBLE: tuple[tuple[Callable[[FleetPlan], bool], str], ...] = (
         "dp_noise and central_dp are two budgets for the same data: choose one",
     ),
     (
-        lambda plan: plan.noise is not None and any(stage.name == "clip" for stage in plan.stages),
+        lambda plan: plan.noise is not None and plan.clip_norm > 0,
         "dp_noise clips by itself: leave out the stage clip",
-    ),
-)
-
-
-_NOT_OVER_MQTT: tuple[tuple[Callable[[FleetPlan], bool], str], ...] = (
-    (
-        lambda plan: plan.mask is not None,
-        "rounds over MQTT carry no session of secure aggregation yet, which secure_mask needs: use it in one process "
-        "(FederatedVehicleRL, SecureAggregator)",
-    ),
-    (
-        lambda plan: isinstance(plan.strategy, Scaffold),
-        "vehicles' trainers use adaptive optimisers and get no control variate, and scaffold needs plain SGD and one: "
-        "use fedprox",
-    ),
-    (
-        lambda plan: isinstance(plan.strategy, SubModels),
-        "vehicles of one fleet train one layout over MQTT; use submodels in one process",
     ),
 )
 
 
 def check_combination(plan: FleetPlan) -> None:
     """Raises `ConfigurationRefused` (impossible_combination) with what to change."""
-    _refuse(_IMPOSSIBLE, plan)
-
-
-def check_over_mqtt(plan: FleetPlan) -> None:
-    """Raises `ConfigurationRefused` for what the library has and the rounds between real vehicles do not run."""
-    _refuse(_NOT_OVER_MQTT, plan)
-
-
-def _refuse(rules: Sequence[tuple[Callable[[FleetPlan], bool], str]], plan: FleetPlan) -> None:
-    for impossible, message in rules:
+    for impossible, message in _IMPOSSIBLE:
         if impossible(plan):
             raise ConfigurationRefused(
-                ConfigurationReason.IMPOSSIBLE_COMBINATION,
-                message.format(strategy=plan.strategy.name, min_vehicles=plan.min_vehicles),
+                ConfigurationReason.IMPOSSIBLE_COMBINATION, message.format(strategy=plan.strategy.name, plan=plan)
             )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..privacy.mechanisms import server_strategy, vehicle_stages
+from ..privacy.mechanisms import Mechanism
 from ..privacy.secure_aggregation import SecureAggregator
 from .pipeline import Pipeline
 from .refusal import AggregationReason, AggregationRefused
@@ -45,11 +45,17 @@ class FederatedVehicleRL:
         evaluate: Evaluate | None = None,
     ) -> None:
         name, options = split_spec("strategy", aggregation)
-        mechanism = "none" if privacy_mechanism == SECURE else privacy_mechanism
-        budget = (epsilon, delta, clip_norm, num_rounds)
+        mechanism = Mechanism(
+            name="none" if privacy_mechanism == SECURE else privacy_mechanism,
+            epsilon=epsilon,
+            delta=delta,
+            clip_norm=clip_norm,
+            rounds=num_rounds,
+            vehicles=num_vehicles,
+        )
         self.model, self.num_vehicles, self.round = model, num_vehicles, 0
-        self.strategy = STRATEGIES.build(server_strategy(mechanism, {name: options}, *budget, num_vehicles))
-        self._pipeline = Pipeline.from_config(vehicle_stages(mechanism, *budget), Layout.of(self._tensors(model)))
+        self.strategy = STRATEGIES.build(mechanism.server_strategy({name: options}))
+        self._pipeline = Pipeline.from_config(mechanism.vehicle_stages(), Layout.of(self._tensors(model)))
         self._masking = (
             SecureAggregator(num_vehicles, max(num_vehicles * 4 // 5, num_vehicles // 2 + 1), value_range=clip_norm)
             if privacy_mechanism == SECURE

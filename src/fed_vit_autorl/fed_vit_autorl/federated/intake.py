@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from fed_vit_autorl.privacy.sealing import OVERHEAD_BYTES, SealingKey, SealingRefused
 
-from .pipeline import Pipeline
+from ..privacy.secagg import SecAggRefused
+from .gathering import Gathering
+from .masking.messages import SessionMessage
 from .protocol import parse
 from .refusal import UpdateRefused
 from .store import Phase, Round, Store, StoredUpdate, VehicleRecord
 from .transfer import Incoming
-from .update import Update
 from .wire import Ack, Chunk, Fin, Manifest, State, Status, TransportReason, TransportRefused, decode, sealing_context
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ _SILENT = frozenset(  # not provably from the vehicle, or too many to answer: co
         TransportReason.BAD_CHUNK,
     }
 )
-_FOR_NOW = frozenset({TransportReason.STORAGE_FULL, TransportReason.DIGEST_MISMATCH})
+_FOR_NOW = frozenset({TransportReason.STORAGE_FULL, TransportReason.DIGEST_MISMATCH, TransportReason.BETWEEN_ROUNDS})
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,14 @@ class Intake:
         store: Store,
         public_key: Callable[[str], Ed25519PublicKey],
         sealing_key: SealingKey,
-        pipeline: Callable[[int], Pipeline],
+        gathering: Gathering,
         limits: Limits = Limits(),
     ) -> None:
-        """`public_key(vehicle)` raises ValueError with a `reason` for a vehicle that isn't known; `pipeline(version)`
-        decodes for a base.
+        """`public_key(vehicle)` raises ValueError with a `reason` for a vehicle that isn't known; `gathering` says what
+        counts in a round.
         """
         self._region, self._run, self._store, self._limits = region, run, store, limits
-        self._public_key, self._sealing_key, self._pipeline = public_key, sealing_key, pipeline
+        self._public_key, self._sealing_key, self._gathering = public_key, sealing_key, gathering
         self.heard: dict[str, float] = {}  # vehicle → when it last said how it is, on the steady clock
         self._folder = store.folder / "incoming"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -109,9 +110,9 @@ class Intake:
             return None
         return (vehicle, answer) if answer is not None else None
 
-    def open_update(self, pipeline: Pipeline, round: Round, vehicle: str, digest: str) -> Update:
-        """The update whose sealed bytes are stored as `digest`, checked; raises `TransportRefused`, `UpdateRefused`."""
-        return self._open(pipeline, self._store.objects.read(digest), round, vehicle)
+    def open_stored(self, run: str, round: int, vehicle: str, digest: str) -> bytes:
+        """The encoded bytes of the update for a round whose sealed bytes are stored as `digest`."""
+        return self._open(self._store.objects.read(digest), run, round, vehicle)
 
     def _dispatch(self, vehicle: str, rest: str, payload: bytes, now: float) -> Ack | None:
         if rest == "status":
@@ -125,14 +126,13 @@ class Intake:
             return self._fin(vehicle, decode(payload, Fin))
         if rest == "up/manifest":
             return self._manifest(vehicle, payload)
+        if rest == "up/session":
+            self._session(vehicle, decode(payload, SessionMessage, self._key(vehicle)))
+            return None
         raise TransportRefused(TransportReason.FOREIGN_TOPIC, rest[:100])
 
     def _manifest(self, vehicle: str, payload: bytes) -> Ack:
-        try:
-            key = self._public_key(vehicle)
-        except ValueError as error:
-            raise TransportRefused(TransportReason(error.reason), vehicle) from error  # type: ignore[attr-defined]
-        manifest = decode(payload, Manifest, key)
+        manifest = decode(payload, Manifest, self._key(vehicle))
         if manifest.vehicle != vehicle:
             raise TransportRefused(
                 TransportReason.FOREIGN_TOPIC, f"a manifest of {manifest.vehicle} on the topic of {vehicle}"
@@ -145,23 +145,48 @@ class Intake:
         except TransportRefused as refusal:
             return self._refuse(vehicle, manifest.digest, refusal)
 
-    def _check_round(self, manifest: Manifest) -> None:
+    def _key(self, vehicle: str) -> Ed25519PublicKey:
+        try:
+            return self._public_key(vehicle)
+        except ValueError as error:
+            raise TransportRefused(TransportReason(error.reason), vehicle) from error  # type: ignore[attr-defined]
+
+    def _session(self, vehicle: str, message: SessionMessage) -> None:
+        current = self._store.last_round(self._run)
+        if message.vehicle != vehicle:
+            raise TransportRefused(TransportReason.FOREIGN_TOPIC, f"{message.vehicle} on the topic of {vehicle}")
+        if current is None or current.phase not in (Phase.OPEN, Phase.CLOSED):
+            raise TransportRefused(TransportReason.STALE_ROUND, f"round {message.round} has no session")
+        try:
+            self._gathering.take(current, message)
+        except SecAggRefused as refusal:
+            logger.info("session of round %d: %s: %s", message.round, vehicle, refusal)
+            self._store.count_refusal(vehicle, refusal.reason)
+
+    def _check_round(self, manifest: Manifest) -> tuple[Round, Round]:
+        """The open round, and the one that the update was made for."""
         current = self._store.last_round(self._run)
         if manifest.run != self._run:
             raise TransportRefused(TransportReason.WRONG_RUN, f"run {manifest.run}, this is {self._run}")
-        if current is None or manifest.round != current.number or current.phase is not Phase.OPEN:
+        origin = self._gathering.origin(current, manifest.round) if current is not None else None
+        if current is None or origin is None:
             raise TransportRefused(TransportReason.STALE_ROUND, f"round {manifest.round} takes no updates")
-        if manifest.vehicle not in current.selected:
+        if current.phase is not Phase.OPEN:
+            if self._gathering.carries_over(current):
+                raise TransportRefused(TransportReason.BETWEEN_ROUNDS, "the next round may take it")
+            raise TransportRefused(TransportReason.STALE_ROUND, f"round {manifest.round} takes no updates any more")
+        if not self._gathering.admits(origin, manifest.vehicle):
             raise TransportRefused(TransportReason.NOT_SELECTED)
-        if manifest.base_version != current.base:
+        if manifest.base_version != origin.base:
             raise TransportRefused(
-                TransportReason.WRONG_BASE, f"made from release {manifest.base_version}, not {current.base}"
+                TransportReason.WRONG_BASE, f"made from release {manifest.base_version}, not {origin.base}"
             )
         if self._store.has_update(self._run, manifest.round, manifest.vehicle):
             raise TransportRefused(TransportReason.ALREADY_SUBMITTED, "another update of this round was accepted")
-        limit = min(self._limits.update_bytes, self._pipeline(current.base).max_bytes + OVERHEAD_BYTES)
+        limit = min(self._limits.update_bytes, self._gathering.pipelines.of(origin.base).max_bytes + OVERHEAD_BYTES)
         if manifest.size > limit:
             raise TransportRefused(TransportReason.TOO_LARGE, f"{manifest.size} bytes, at most {limit}")
+        return current, origin
 
     def _begin(self, manifest: Manifest) -> Incoming:
         active = self._active.get(manifest.vehicle)
@@ -220,14 +245,18 @@ class Intake:
         """Synced file, then unique row, and only then an acknowledgement: raises what makes it impossible."""
         manifest = incoming.manifest
         content = incoming.finish()
-        current = self._store.last_round(self._run)
-        self._check_round(manifest)
-        update = self._open(self._pipeline(current.base), content, current, vehicle)
+        current, origin = self._check_round(manifest)
+        encoded = self._open(content, manifest.run, manifest.round, vehicle)
+        metadata = self._gathering.check(origin, encoded)
+        if (metadata.vehicle, metadata.round, metadata.base_version) != (vehicle, origin.number, origin.base):
+            raise TransportRefused(
+                TransportReason.HEADER_MISMATCH, "the sealed header names another vehicle, round or base"
+            )
         incoming.hand_over(self._store.objects)
-        metadata = update.metadata
         entered = self._store.add_update(
             StoredUpdate(
                 manifest.run,
+                current.number,
                 manifest.round,
                 vehicle,
                 manifest.digest,
@@ -242,18 +271,11 @@ class Intake:
             raise TransportRefused(TransportReason.STALE_ROUND, "the round closed meanwhile")
         self._drop(vehicle)
 
-    def _open(self, pipeline: Pipeline, content: bytes, round: Round, vehicle: str) -> Update:
+    def _open(self, content: bytes, run: str, round: int, vehicle: str) -> bytes:
         try:
-            encoded = self._sealing_key.open(content, sealing_context(round.run, round.number, vehicle))
+            return self._sealing_key.open(content, sealing_context(run, round, vehicle))
         except SealingRefused as error:
             raise TransportRefused(TransportReason.NOT_OPENED, str(error)) from error
-        update = pipeline.decode(encoded)
-        found = update.metadata
-        if (found.vehicle, found.round, found.base_version) != (vehicle, round.number, round.base):
-            raise TransportRefused(
-                TransportReason.HEADER_MISMATCH, "the sealed header names another vehicle, round or base"
-            )
-        return update
 
     def _receiving(self, vehicle: str, incoming: Incoming, reason: str = "") -> Ack:
         incoming.since_ack = 0

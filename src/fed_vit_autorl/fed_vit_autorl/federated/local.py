@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from .refusal import UpdateReason, UpdateRefused
-from .update import Layout, Tensors
+from .control import advanced, correction
+from .update import Tensors
 
 
 class ProximalTerm:
@@ -29,24 +29,35 @@ class ControlVariate:
     """SCAFFOLD (Karimireddy et al. 2020): adds c - c_i to every gradient; c_i is the vehicle's: store `state_dict`."""
 
     def __init__(self, server: Mapping[str, np.ndarray], own: Mapping[str, np.ndarray] | None = None) -> None:
+        """Raises `UpdateRefused` when the variates are of two models."""
         self._server = {name: np.asarray(tensor, np.float32) for name, tensor in server.items()}
         self._own = {name: np.array(tensor) for name, tensor in (own or _zeros(server)).items()}
-        if Layout.of(self._own) != Layout.of(self._server):
-            raise UpdateRefused(UpdateReason.WRONG_LAYOUT, "the vehicle's control variate belongs to another model")
+        self._correction = Correction(correction(self._server, self._own))
+
+    def correct(self, model: torch.nn.Module) -> None:
+        """Call between `backward()` and the optimiser's step."""
+        self._correction.correct(model)
+
+    def finish(self, delta: Mapping[str, np.ndarray], steps: int, lr: float) -> None:
+        """Option II: c_i ← c_i - c - Δ / (K η), after K = `steps` of plain SGD with rate η = `lr`."""
+        self._own = advanced(self._own, self._server, delta, steps, lr)
+        self._correction = Correction(correction(self._server, self._own))
+
+    def state_dict(self) -> Tensors:
+        return {name: tensor.copy() for name, tensor in self._own.items()}
+
+
+class Correction:
+    """Adds a constant, for instance SCAFFOLD's c - c_i, to every gradient."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
+        self._tensors = {name: torch.from_numpy(np.asarray(tensor, np.float32)) for name, tensor in tensors.items()}
 
     def correct(self, model: torch.nn.Module) -> None:
         """Call between `backward()` and the optimiser's step."""
         for name, parameter in model.named_parameters():
-            if parameter.grad is not None and name in self._server:
-                parameter.grad.add_(torch.from_numpy(self._server[name] - self._own[name]).to(parameter.device))
-
-    def finish(self, delta: Mapping[str, np.ndarray], steps: int, lr: float) -> None:
-        """Option II: c_i ← c_i - c - Δ / (K η), after K = `steps` of plain SGD with rate η = `lr`."""
-        for name, own in self._own.items():
-            own -= self._server[name] + delta[name] / np.float32(steps * lr)
-
-    def state_dict(self) -> Tensors:
-        return {name: tensor.copy() for name, tensor in self._own.items()}
+            if parameter.grad is not None and name in self._tensors:
+                parameter.grad.add_(self._tensors[name].to(parameter.device, parameter.dtype))
 
 
 def _zeros(tensors: Mapping[str, np.ndarray]) -> Tensors:

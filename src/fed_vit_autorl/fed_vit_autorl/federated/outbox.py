@@ -1,5 +1,5 @@
-"""What a vehicle owes the aggregator, durable: updates until they are settled, and the error-feedback residual in the
-same transaction.
+"""What a vehicle owes the aggregator, durable: updates until they are settled, and in the same transaction what it
+keeps for itself from round to round (the error-feedback residual, its personal tensors, its control variate).
 """
 
 from __future__ import annotations
@@ -59,26 +59,26 @@ class Outbox:
         self._sweep()
 
     def put(
-        self, manifest: Manifest, sealed: bytes, encoded: bytes, recipe: Recipe, residual: Mapping[str, np.ndarray]
+        self, manifest: Manifest, sealed: bytes, encoded: bytes, recipe: Recipe, kept: Mapping[str, np.ndarray]
     ) -> None:
-        """Takes responsibility for an update: durable on return. The residual becomes the current one in the same
+        """Takes responsibility for an update: durable on return. `kept` becomes the current one in the same
         transaction.
 
         Raises sqlite3.IntegrityError when the round has an update already, OSError when the disk is full: then nothing
         has changed.
         """
         digest, plain = self.objects.put(sealed), self.objects.put(encoded)
-        kept = self.objects.put(safetensors.numpy.save(dict(residual)))
+        tensors = self.objects.put(safetensors.numpy.save(dict(kept)))
         with self._lock:
-            old = self.get_state("residual")
+            old = self.get_state("kept")
             self._db.execute("BEGIN IMMEDIATE")
             with self._db:
                 self._db.execute(
                     "INSERT INTO updates(digest, run, round, manifest, encoded, recipe) VALUES(?, ?, ?, ?, ?, ?)",
                     (digest, manifest.run, manifest.round, _packed(manifest), plain, _packed(recipe)),
                 )
-                self._set("residual", kept)
-        if old and old != kept:
+                self._set("kept", tensors)
+        if old and old != tensors:
             self.objects.remove(old)
 
     def pending(self) -> list[Entry]:
@@ -94,10 +94,10 @@ class Outbox:
         found = self._entries("WHERE run=? AND round=?", run, round)
         return found[0] if found else None
 
-    def residual(self) -> dict[str, np.ndarray] | None:
-        """The current residual, None before the first update."""
-        digest = self.get_state("residual")
-        return safetensors.numpy.load(self.objects.read(digest)) if digest else None
+    def kept(self) -> dict[str, np.ndarray]:
+        """What the vehicle keeps for itself, {} before the first update."""
+        digest = self.get_state("kept")
+        return safetensors.numpy.load(self.objects.read(digest)) if digest else {}
 
     def encoded(self, entry: Entry) -> bytes:
         """The bytes of an unsettled update before sealing."""
@@ -107,9 +107,9 @@ class Outbox:
         """The aggregator has it: its files go."""
         self._settle(entry, "accepted", "", None)
 
-    def refused(self, entry: Entry, reason: str, residual: Mapping[str, np.ndarray]) -> None:
-        """The aggregator will never use it: what it held is in `residual` now, and goes out with a later update."""
-        self._settle(entry, "refused", reason, self.objects.put(safetensors.numpy.save(dict(residual))))
+    def refused(self, entry: Entry, reason: str, kept: Mapping[str, np.ndarray]) -> None:
+        """The aggregator will never use it: what it held is in the residual now, and goes out with a later update."""
+        self._settle(entry, "refused", reason, self.objects.put(safetensors.numpy.save(dict(kept))))
 
     def get_state(self, key: str) -> str:
         """A small durable value, "" when never set."""
@@ -135,25 +135,25 @@ class Outbox:
 
     def _sweep(self) -> None:
         """Removes files that a crash left between being written and being entered."""
-        used = {self.get_state("residual")}
+        used = {self.get_state("kept")}
         for entry in self.pending():
             used |= {entry.manifest.digest, entry.plain}
         for path in self.objects.root.glob("*/*"):
             if path.name not in used:
                 path.unlink()
 
-    def _settle(self, entry: Entry, state: str, reason: str, residual: str | None) -> None:
+    def _settle(self, entry: Entry, state: str, reason: str, kept: str | None) -> None:
         digest = entry.manifest.digest
         with self._lock:
-            old = self.get_state("residual")
+            old = self.get_state("kept")
             self._db.execute("BEGIN IMMEDIATE")
             with self._db:
                 self._db.execute("UPDATE updates SET state=?, reason=? WHERE digest=?", (state, reason, digest))
-                if residual:
-                    self._set("residual", residual)
+                if kept:
+                    self._set("kept", kept)
         self.objects.remove(digest)
         self.objects.remove(entry.plain)
-        if residual and old and old != residual:
+        if kept and old and old != kept:
             self.objects.remove(old)
 
     def _set(self, key: str, value: str) -> None:

@@ -74,6 +74,9 @@ class Pipeline:
                 parts = {"values": compensated}
             parts = stage.encode(parts, context)
             if self._feedback and index == self._lossy.stop - 1:
+                if self.mask is not None:  # what it has no room for stays in the residual
+                    limit = self.mask.value_range
+                    parts = {"values": np.clip(parts["values"], -limit, limit)}
                 sent = self._undo(parts, [self.stages[number] for number in self._lossy], context)["values"]
                 self._residual = np.subtract(compensated, sent, out=compensated)
         return pack(Header.of(update.metadata, self.layout, self.names), parts)
@@ -131,19 +134,21 @@ def check_order(stages: Sequence[Stage]) -> None:
     """Raises `ConfigurationRefused` when a stage cannot take what the one before it gives."""
     form = Form.DENSE
     for index, stage in enumerate(stages):
+        after = stage.produces(form)
+        if after == Form.RING and (broken := next((before for before in stages[:index] if not before.linear), None)):
+            raise ConfigurationRefused(
+                ConfigurationReason.IMPOSSIBLE_COMBINATION,
+                f"stage {broken.name!r} cannot stand before {stage.name!r}: its positions or scales differ between "
+                "vehicles, so the sum of masked updates would mean nothing; use random_k for top_k, and no quantise "
+                "(quantization_bits: 32): a mask has a fixed point of its own",
+            )
         if form not in stage.accepts:
             before = stages[index - 1].name
             raise ConfigurationRefused(
                 ConfigurationReason.STAGE_ORDER,
                 f"stage {stage.name!r} cannot follow {before!r}: it takes {_listed(stage.accepts)}, not {form}",
             )
-        form = stage.produces(form)
-        if form == Form.RING and (broken := next((before for before in stages[:index] if not before.linear), None)):
-            raise ConfigurationRefused(
-                ConfigurationReason.IMPOSSIBLE_COMBINATION,
-                f"stage {broken.name!r} cannot stand before {stage.name!r}: its positions or scales differ between "
-                "vehicles, so the sum of masked updates would mean nothing; use random_k, or no mask",
-            )
+        form = after
 
 
 def _listed(forms: frozenset[Form]) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from .wire import NAME_PATTERN, TransportReason, TransportRefused
 
 ROOT = "fl/v1"
-UPLINK = ("manifest", "chunk", "fin")
 _NAME = re.compile(NAME_PATTERN)
 
 
@@ -39,6 +38,16 @@ class Topics:
     @property
     def fin(self) -> str:
         return f"{self._base}/up/fin"
+
+    @property
+    def session_up(self) -> str:
+        """A vehicle's part in secure aggregation."""
+        return f"{self._base}/up/session"
+
+    @property
+    def session_down(self) -> str:
+        """What a vehicle must know of the others for it."""
+        return f"{self._base}/down/session"
 
     @property
     def uplink(self) -> str:

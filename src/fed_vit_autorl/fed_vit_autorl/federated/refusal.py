@@ -34,6 +34,7 @@ class UpdateReason(StrEnum):
     MALFORMED_STAGE = "malformed_stage"
     NOT_FINITE = "not_finite"
     NO_SESSION = "no_session"
+    NO_WEIGHT = "no_weight"
 
 
 class UpdateRefused(Refused):

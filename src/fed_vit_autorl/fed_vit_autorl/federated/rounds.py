@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -18,13 +17,15 @@ from fed_vit_autorl.deployment.fleet_config import FleetConfig
 
 from ..privacy.ledger import PrivacyLedger
 from ..privacy.refusal import PrivacyRefused
-from .pipeline import Pipeline
-from .refusal import AggregationRefused
-from .selection import sample_vehicles, weighting
-from .spool import Spool
+from ..privacy.secagg import SecAggRefused
+from .gathering import OpenStored, gathering_for
+from .pipelines import Pipelines
+from .profiles import Profiles
+from .refusal import AggregationRefused, UpdateRefused
+from .selection import sample_vehicles
 from .store import Phase, Round, Store
 from .strategies import STRATEGIES, Strategy
-from .update import Layout, Tensors, Update
+from .update import Tensors
 
 logger = logging.getLogger(__name__)
 
@@ -64,19 +65,19 @@ class RoundEngine:
         store: Store,
         releases: Releases,
         online: Callable[[], Sequence[str]],
-        read_update: Callable[[Pipeline, Round, str, str], Update],
+        open_stored: OpenStored,
     ) -> None:
-        """`online()` names the vehicles that can be asked; `read_update(pipeline, round, vehicle, digest)` opens a
-        stored update.
-        """
+        """`online()` names the vehicles that can be asked."""
         self.config, self.store, self.releases = config, store, releases
-        self._online, self._read_update = online, read_update
+        self._online = online
         self._federation = config.federation
         self._gathering_since: float | None = None
-        self._watching: tuple[int, float] | None = None  # round number, when this process first saw it
-        self._pipelines: tuple[int, Pipeline] | None = None
+        self._watching: tuple[tuple[int, Phase], float] | None = None  # when this process first saw it
         config.check()
-        self._cost = STRATEGIES.build(config.strategy).private_release()
+        self.profiles = Profiles(config.federation.profiles)
+        pipelines = Pipelines(config.stages, releases.weights, self.profiles.selections)
+        self.gathering = gathering_for(config)(config, store, pipelines, open_stored)
+        self._cost = config.round_cost
         self._ledger = (
             PrivacyLedger(store.folder / "privacy.sqlite", config.privacy.epsilon, config.privacy.delta)
             if self._cost
@@ -107,26 +108,21 @@ class RoundEngine:
         """ε spent and its budget; None for a fleet whose aggregation is not private."""
         return (self._spent, self._ledger.epsilon) if self._ledger else None
 
-    def pipeline(self, version: int) -> Pipeline:
-        """The update pipeline for the layout of a release."""
-        known = self._pipelines
-        if known is None or known[0] != version:
-            known = version, Pipeline.from_config(self.config.stages, Layout.of(self.releases.weights(version)))
-            self._pipelines = known
-        return known[1]
-
-    def plan(self) -> dict:
-        """What a task tells a vehicle: the pipeline, what to train and how."""
-        config = self.config
-        strategy = STRATEGIES.build(config.strategy)
-        training = {"lr": config.federation.client_lr, "seed": config.federation.seed}
+    def plan(self, vehicle: str) -> dict:
+        """What a task tells a vehicle: the pipeline, what to train and how, and how much its update counts."""
+        config, federation = self.config, self._federation
+        training = {"lr": federation.client_lr, "seed": federation.seed}
         for name in config.training.__struct_fields__:
             training[name] = getattr(config.training, name)
         return {
             "stages": config.stages,
-            "trainable": config.federation.trainable,
+            "trainable": federation.trainable,
+            "personal": federation.personal,
+            "profile": self.profiles.of(vehicle),
             "training": training,
-            "strategy": strategy.client_settings(),
+            "strategy": STRATEGIES.build(config.strategy).client_settings(),
+            "weighting": federation.weighting,
+            "max_staleness": federation.asynchronous.max_staleness if federation.asynchronous else 0,
         }
 
     def tick(self, now: float) -> bool:
@@ -137,6 +133,8 @@ class RoundEngine:
         if current.phase is Phase.OPEN:
             return self._close_if_due(current, now)
         if current.phase is Phase.CLOSED:
+            if not self._settled(current, now):
+                return False
             self._aggregate(current)
         else:
             self._release(current)
@@ -146,7 +144,7 @@ class RoundEngine:
         """Ends an open round without a release."""
         current = self.round
         if current is not None and current.phase is Phase.OPEN:
-            self.store.advance(current, Phase.ABANDONED, reason=RoundReason.STOPPED)
+            self._end(current, Phase.ABANDONED, reason=RoundReason.STOPPED)
 
     def _open_next(self, last: Round | None, now: float) -> bool:
         federation = self._federation
@@ -181,36 +179,36 @@ class RoundEngine:
         return True
 
     def _close_if_due(self, current: Round, now: float) -> bool:
-        # The deadline counts this process's own time, so that a clock that jumps ends no round.
-        if self._watching is None or self._watching[0] != current.number:
-            self._watching = current.number, now
-        arrived = len(self.store.senders(current.run, current.number))
-        late = now - self._watching[1] >= self._federation.deadline_s
-        if arrived < len(current.selected) and not late:
+        self.gathering.advance(current, now)
+        arrived = self.store.arrived(current.run, current.number)
+        if not self.gathering.enough(current, arrived, self._late(current, now)):
             return False
-        if arrived < self._federation.min_vehicles:
-            self.store.advance(current, Phase.ABANDONED, reason=RoundReason.TOO_FEW_VEHICLES)
+        if arrived < self.gathering.least:
+            self._end(current, Phase.ABANDONED, reason=RoundReason.TOO_FEW_VEHICLES)
             logger.warning("round %d abandoned: %d of %d updates came", current.number, arrived, len(current.selected))
         else:
             self.store.close_round(current)
         return True
 
+    def _settled(self, current: Round, now: float) -> bool:
+        return self.gathering.settled(current, now) or self._late(current, now)
+
+    def _late(self, current: Round, now: float) -> bool:
+        """Counts this process's own time since it saw the round's phase, so that a clock that jumps ends no round."""
+        watched = current.number, current.phase
+        if self._watching is None or self._watching[0] != watched:
+            self._watching = watched, now
+        return now - self._watching[1] >= self._federation.deadline_s
+
     def _aggregate(self, current: Round) -> None:
         strategy = self._strategy(current)
-        strategy.begin(self.releases.weights(current.base), current.number)
-        pipeline = self.pipeline(current.base)
         try:
-            with Spool(self.store.folder / "spool") as spool:
-                for vehicle, digest in current.participants:
-                    update = self._read_update(pipeline, current, vehicle, digest)
-                    weight = self._weight(update)
-                    if weight > 0:
-                        # What is kept until the end of the round is kept on disk.
-                        strategy.add(update if strategy.streaming else spool.keep(update), weight)
-                model = strategy.finish()
-        except AggregationRefused as error:
+            strategy.begin(self.releases.weights(current.base), current.number)
+            self.gathering.feed(current, strategy)
+            model = strategy.finish()
+        except (AggregationRefused, SecAggRefused, UpdateRefused) as error:
             logger.error("round %d abandoned: %s", current.number, error)
-            self.store.advance(current, Phase.ABANDONED, reason=f"{RoundReason.AGGREGATION}: {error.reason}")
+            self._end(current, Phase.ABANDONED, reason=f"{RoundReason.AGGREGATION}: {error.reason}")
             return
         objects = self.store.objects
         state = strategy.state_dict()
@@ -220,12 +218,6 @@ class RoundEngine:
             model=objects.put(safetensors.numpy.save(model)),
             state=objects.put(safetensors.numpy.save(state)) if state else "",
         )
-
-    def _weight(self, update: Update) -> float:
-        """A vehicle that claims more samples than it was asked to use counts for what it was asked."""
-        metadata = update.metadata
-        most = self.config.training.max_samples
-        return weighting(self._federation.weighting)(replace(metadata, samples=min(metadata.samples, most)))
 
     def _release(self, current: Round) -> None:
         weights = safetensors.numpy.load(self.store.objects.read(current.model))
@@ -240,9 +232,9 @@ class RoundEngine:
             self._end(current, Phase.RELEASED, metrics=metrics, release=version)
 
     def _end(self, current: Round, phase: Phase, **values: object) -> None:
+        """A vehicle's own update is kept no longer than it is needed."""
         self.store.advance(current, phase, **values)
-        for _, digest in current.participants:
-            self.store.objects.remove(digest)  # a vehicle's own update is kept no longer than it is needed
+        self.gathering.forget(current)
 
     def _strategy(self, current: Round) -> Strategy:
         """The strategy with the state of the last released round."""

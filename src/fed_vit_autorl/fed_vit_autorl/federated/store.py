@@ -24,9 +24,9 @@ CREATE TABLE IF NOT EXISTS rounds(
   metrics TEXT NOT NULL DEFAULT '{}', reason TEXT NOT NULL DEFAULT '', release INTEGER NOT NULL DEFAULT 0,
   opened REAL NOT NULL, ended REAL NOT NULL DEFAULT 0, PRIMARY KEY(run, number));
 CREATE TABLE IF NOT EXISTS updates(
-  run TEXT NOT NULL, round INTEGER NOT NULL, vehicle TEXT NOT NULL, digest TEXT NOT NULL, samples INTEGER NOT NULL,
-  size INTEGER NOT NULL, metrics TEXT NOT NULL, received REAL NOT NULL,
-  PRIMARY KEY(run, round, vehicle, digest), UNIQUE(run, round, vehicle));
+  run TEXT NOT NULL, round INTEGER NOT NULL, made_for INTEGER NOT NULL, vehicle TEXT NOT NULL, digest TEXT NOT NULL,
+  samples INTEGER NOT NULL, size INTEGER NOT NULL, metrics TEXT NOT NULL, received REAL NOT NULL,
+  PRIMARY KEY(run, made_for, vehicle));
 CREATE INDEX IF NOT EXISTS updates_digest ON updates(digest);
 CREATE TABLE IF NOT EXISTS vehicles(
   name TEXT PRIMARY KEY, online INTEGER NOT NULL, activity TEXT NOT NULL, release INTEGER NOT NULL,
@@ -77,10 +77,11 @@ class Round:
 
 @dataclass(frozen=True)
 class StoredUpdate:
-    """One accepted update; `digest` names its sealed bytes."""
+    """One accepted update; `digest` names its sealed bytes. It was made for round `made_for` and counts in `round`."""
 
     run: str
     round: int
+    made_for: int
     vehicle: str
     digest: str
     samples: int
@@ -177,6 +178,7 @@ class Store:
         values = (
             update.run,
             update.round,
+            update.made_for,
             update.vehicle,
             update.digest,
             update.samples,
@@ -185,28 +187,32 @@ class Store:
         )
         with self._lock:
             cursor = self._db.execute(
-                "INSERT OR IGNORE INTO updates SELECT ?, ?, ?, ?, ?, ?, ?, ? "
+                "INSERT OR IGNORE INTO updates SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? "
                 "WHERE EXISTS(SELECT 1 FROM rounds WHERE run=? AND number=? AND phase=?)",
                 (*values, update.received, update.run, update.round, Phase.OPEN),
             )
             return cursor.rowcount == 1
 
     def updates(self, run: str, round: int) -> list[StoredUpdate]:
-        """A round's updates in the order of their vehicles' names."""
+        """The updates that count in a round, in the order of their vehicles' names."""
         rows = self._read(
-            "SELECT run, round, vehicle, digest, samples, size, metrics, received FROM updates "
-            "WHERE run=? AND round=? ORDER BY vehicle",
+            "SELECT run, round, made_for, vehicle, digest, samples, size, metrics, received FROM updates "
+            "WHERE run=? AND round=? ORDER BY vehicle, made_for",
             (run, round),
         )
-        return [StoredUpdate(*row[:6], msgspec.json.decode(row[6]), row[7]) for row in rows]
+        return [StoredUpdate(*row[:7], msgspec.json.decode(row[7]), row[8]) for row in rows]
+
+    def arrived(self, run: str, round: int) -> int:
+        """How many updates count in a round."""
+        return self._read("SELECT COUNT(*) FROM updates WHERE run=? AND round=?", (run, round))[0][0]
 
     def senders(self, run: str, round: int) -> set[str]:
-        """Vehicles that have an update in a round."""
-        return {row[0] for row in self._read("SELECT vehicle FROM updates WHERE run=? AND round=?", (run, round))}
+        """Vehicles that have made an update for a round."""
+        return {row[0] for row in self._read("SELECT vehicle FROM updates WHERE run=? AND made_for=?", (run, round))}
 
     def has_update(self, run: str, round: int, vehicle: str) -> bool:
-        """Whether a vehicle has an update in a round."""
-        query = "SELECT 1 FROM updates WHERE run=? AND round=? AND vehicle=?"
+        """Whether a vehicle has made an update for a round."""
+        query = "SELECT 1 FROM updates WHERE run=? AND made_for=? AND vehicle=?"
         return bool(self._read(query, (run, round, vehicle)))
 
     def update_with(self, vehicle: str, digest: str) -> bool:

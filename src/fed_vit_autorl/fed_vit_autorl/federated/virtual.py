@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fed_vit_autorl.deployment import release
 
-from .client import TrainingResult
 from .model_tensors import trainable
 from .objects import ObjectFolder
 from .store import ReleaseRecord, Round, Store
+from .training import LocalTensors, TrainingResult
 from .update import Tensors
 from .wire import Pointer, Task
 
@@ -33,7 +33,7 @@ class VirtualTrainer:
     def running(self) -> bool:
         return self._job is not None
 
-    def start(self, task: Task, base: Path, now: float) -> None:
+    def start(self, task: Task, base: Path, local: LocalTensors, now: float) -> None:
         self._job = task, base
 
     def cancel(self) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from .client import TrainingResult
 from .client_service import ClientService, ClientSettings
+from .training import TrainingResult
 from .virtual import VirtualTrainer
 
 SWEEP_S = 0.05

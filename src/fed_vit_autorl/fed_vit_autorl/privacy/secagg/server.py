@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -97,6 +98,16 @@ class SecAggServer:
         ):
             raise SecAggRefused(SecAggReason.MALFORMED_MESSAGE, "shares of other vehicles or secrets than asked for")
         self._replies[message.vehicle] = message
+
+    @property
+    def recoverable(self) -> bool:
+        """Whether the replies so far open the sum."""
+        seeds = Counter(name for reply in self._replies.values() for name in reply.seed_shares)
+        keys = Counter(name for reply in self._replies.values() for name in reply.key_shares)
+        return all(
+            (seeds if name in self._survivors else keys)[name] >= self._settings.share_threshold(len(self._graph[name]))
+            for name in self._shares
+        )
 
     def finish(self) -> tuple[np.ndarray, float]:
         """Weighted mean float32 (size,) of the survivors' values and the sum of their weights."""
