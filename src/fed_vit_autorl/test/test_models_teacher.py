@@ -31,7 +31,7 @@ def seeing(*found, free_rows=20):
     boxes = np.array([box for box, _ in found], np.float32).reshape(-1, 4)
     scores = np.array([score for _, score in found], np.float32)
     detections = Detections(boxes, scores, np.zeros(len(found), np.int64))
-    return lambda image: Seen(detections, masks, np.zeros(0), np.zeros(0), 1.0)
+    return lambda image, returns: Seen(detections, masks, np.zeros(0), np.zeros(0), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,12 @@ def test_nothing_to_test_on_earns_no_trust():
     assert examine([], seeing()) == Trust(False, False)
 
 
-def test_a_lost_model_learns_from_the_scan_and_keeps_its_suspicions():
-    found = taught(scanned(), seeing((CAR, 0.4), (FAR_CAR, 0.3)), Trust(False, False)).labels
-    assert found.boxes.tolist() == [CAR]
-    assert found.ignored.tolist() == [FAR_CAR]  # the scan is too sparse to deny it
+def test_a_lost_model_learns_what_it_suspects_and_the_scan_confirms_and_keeps_the_rest():
+    suspected = [12.0, 20, 31, 36]  # the car's own outline: IoU with the scan's 18 · 16 / (21 · 16) = 0.86
+    perceiver = seeing((suspected, 0.4), (FAR_CAR, 0.3))
+    found = taught(scanned([CAR, GHOST]), perceiver, Trust(False, False)).labels
+    assert found.boxes.tolist() == [suspected]
+    assert found.ignored.tolist() == [GHOST, FAR_CAR]  # only one of the two reports them: neither learned nor denied
     np.testing.assert_array_equal(found.free_space, scanned().labels.free_space)
 
 

@@ -36,11 +36,6 @@ class Trust:
     masks: bool
     objects: bool
 
-    @property
-    def not_taught(self) -> frozenset[str]:
-        """Parts of the loss that the labels can't teach: a LiDAR's cluster ends where its returns do, not the object."""
-        return frozenset() if self.objects else frozenset({"box"})
-
 
 def examine(samples: Iterable[Sample], perceiver: Perceiver) -> Trust:
     """Test the model on what the LiDAR tells about samples of one vehicle."""
@@ -87,9 +82,18 @@ def _trusted(labels: Labels, seen: Seen) -> Labels:
 
 
 def _questioned(labels: Labels, seen: Seen) -> Labels:
-    """The LiDAR's objects; what only the model suspects is not denied."""
-    alone = iou_matrix(seen.detections.boxes, labels.boxes).max(1, initial=0) < SAME_OBJECT_IOU
-    return replace(labels, ignored=np.concatenate((labels.ignored, seen.detections.boxes[alone])).astype(np.float32))
+    """What both report, with the model's outline: a cluster ends where the returns do. The rest is not denied."""
+    found = seen.detections
+    overlap = iou_matrix(found.boxes, labels.boxes)
+    confirmed = overlap.max(1, initial=0) >= SAME_OBJECT_IOU
+    alone = overlap.max(0, initial=0) < SAME_OBJECT_IOU
+    ignored = (labels.ignored, labels.boxes[alone], found.boxes[~confirmed])
+    return replace(
+        labels,
+        boxes=found.boxes[confirmed],
+        classes=found.classes[confirmed],
+        ignored=np.concatenate(ignored).astype(np.float32),
+    )
 
 
 def _masks(sample: Sample, seen: Seen) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,12 +62,10 @@ def fit(
     options: TrainingOptions,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
-    left_out: Collection[str] = (),
 ) -> dict[str, float]:
     """Train `model` in place; returns the mean parts of the loss over the last tenth of the steps.
 
     batches[step] has the `inputs` of the model, a tuple of tensors, and its `targets`.
-    Parts of the loss that are `left_out` are not minimised.
     With a `checkpoint` file the training goes on from it when it exists, exactly as if it had not stopped, and saves
     to it every 200 steps and at the end. Raises FloatingPointError when the loss is no longer finite.
     """
@@ -88,7 +86,6 @@ def fit(
             raw = model.raw(*(tensor.to(device) for tensor in batch.inputs))
         raw = {name: tensor.float() for name, tensor in raw.items()}
         losses = model.loss(raw, batch.targets.to(device))
-        losses = {name: part for name, part in losses.items() if name not in left_out}
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is not finite at step {step}; a lower learning rate may help")
@@ -146,7 +143,7 @@ def fit_folder(
         return replace(sample, labels=taught_labels[keys[index]])
 
     batches = Batches(read, len(keys), model.img_size, options.batch_size, augment, options.seed)
-    parts = fit(model, batches, options, progress, left_out=trust.not_taught)
+    parts = fit(model, batches, options, progress)
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {name: parameter.detach().numpy() - weights[name] for name, parameter in trained.items()}, parts
 
