@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rclpy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fed_vit_msgs.msg import ControlCommand, ModelRelease
+from fed_vit_msgs.msg import ControlCommand, ModelRelease, RouteCommand, SafetyState, Scene
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -18,14 +18,25 @@ from fed_vit_autorl.deployment.broker import free_port
 from fed_vit_autorl.deployment.pki import Authority, enrol_locally
 from fed_vit_autorl.deployment.tuf_repository import create
 from fed_vit_autorl.edge.topics import TOPICS
+from fed_vit_autorl.reinforcement.driving_log import FOLDER, load_drives
 from fed_vit_client.node import ClientNode
-from fed_vit_common.conversions import stamp_of
+from fed_vit_common.conversions import path_points, stamp_of
 from fed_vit_common.qos import PROFILES
 
 KEY = Ed25519PrivateKey.generate()
 DOMAIN = 71
 HEIGHT, WIDTH = 48, 64
 SPEED = 8.0
+
+
+def straight_on(stamp: float) -> Odometry:
+    """The ego on the x axis."""
+    odometry = Odometry()
+    odometry.header.stamp = stamp_of(stamp)
+    odometry.pose.pose.position.x = SPEED * stamp
+    odometry.pose.pose.orientation.w = 1.0
+    odometry.twist.twist.linear.x = SPEED
+    return odometry
 
 
 class World:
@@ -57,6 +68,9 @@ class World:
             "lidar/points": PointCloud2,
             "odometry": Odometry,
             "control/commands": ControlCommand,
+            "route/command": RouteCommand,
+            "perception/fed_vit": Scene,
+            "safety/state": SafetyState,
         }
         self.publishers = {
             name: self.peer.create_publisher(kind, name, PROFILES[TOPICS[name].qos]) for name, kind in kinds.items()
@@ -78,11 +92,7 @@ class World:
 
     def drive(self, stamp: float) -> None:
         """One moment of a straight drive."""
-        odometry = Odometry()
-        odometry.header.stamp = stamp_of(stamp)
-        odometry.pose.pose.position.x = SPEED * stamp
-        odometry.pose.pose.orientation.w = 1.0
-        odometry.twist.twist.linear.x = SPEED
+        odometry = straight_on(stamp)
         focal = WIDTH / 2
         info = CameraInfo(width=WIDTH, height=HEIGHT, k=[focal, 0.0, WIDTH / 2, 0.0, focal, HEIGHT / 2, 0.0, 0.0, 1.0])
         image = Image(width=WIDTH, height=HEIGHT, encoding="rgb8", step=3 * WIDTH)
@@ -130,6 +140,33 @@ def test_a_drive_becomes_labelled_experience(world):
     assert sample.labels is not None
     assert (sample.labels.lane == 1).any()
     assert (sample.labels.free_space == 1).any()
+
+
+def test_what_the_policy_drove_is_kept_with_its_reward(world):
+    """On route, the shield brakes in the second frame, and the vehicle touches something in the third."""
+    log, published = world.node._driving, world.publishers
+    route = np.array([[0.0, 0.0], [100.0, 0.0]])
+    published["route/command"].publish(RouteCommand(path=path_points(route), speed_limits=[10.0, 10.0]))
+    world.until(lambda: log._io is not None)
+    for number in range(4):
+        stamp = 1.0 + 0.25 * number
+        scene, command = Scene(features=[0.0] * 4), ControlCommand(throttle=0.2, reason="obstacle" * (number == 1))
+        scene.header.stamp = command.header.stamp = stamp_of(stamp)
+        published["odometry"].publish(straight_on(stamp))
+        world.until(lambda stamp=stamp: log._ego is not None and log._ego.stamp == pytest.approx(stamp))
+        published["perception/fed_vit"].publish(scene)
+        world.until(lambda: len(log._waiting) == 1)
+        if number == 3:
+            published["safety/state"].publish(SafetyState(reasons=["collision"]))
+            world.until(lambda: world.node._collided)
+        published["control/commands"].publish(command)
+        world.until(lambda: not log._waiting)
+    world.node.trigger_deactivate()
+    world.node.trigger_cleanup()
+    rows = load_drives(world.state / "experience" / FOLDER, 4, 10)
+    assert rows["corrected"].tolist() == [0.0, 1.0, 0.0]
+    # 2 m of route, no jerk, 8 of 10 m/s: 2.0 + 1.0 + 0.5 · 0.8
+    assert rows["reward"] == pytest.approx([3.4, 3.4, 3.4 - 100.0])
 
 
 def test_the_shipped_release_is_announced_to_whoever_comes(world):
