@@ -21,7 +21,8 @@ import msgspec
 
 from fed_vit_aggregator.virtual_fleet import VirtualFleet
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
-from fed_vit_autorl.deployment.fleet_config import FleetConfig, from_mapping
+from fed_vit_autorl.deployment.config_file import from_mapping
+from fed_vit_autorl.deployment.fleet_config import FleetConfig
 
 VEHICLES = ("v1", "v2", "v3")
 KILLS_PER_ROUND = 5

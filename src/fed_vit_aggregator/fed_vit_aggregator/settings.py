@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from fed_vit_autorl.deployment.fleet_config import load_yaml
+from fed_vit_autorl.deployment.config_file import load_yaml
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 

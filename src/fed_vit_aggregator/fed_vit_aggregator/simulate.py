@@ -14,7 +14,8 @@ import psutil
 
 from fed_vit_aggregator.virtual_fleet import VirtualFleet
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
-from fed_vit_autorl.deployment.fleet_config import FleetConfig, from_mapping
+from fed_vit_autorl.deployment.config_file import from_mapping
+from fed_vit_autorl.deployment.fleet_config import FleetConfig
 
 TIMEOUT_S = 600.0
 VEHICLES_PER_PROCESS = 125

@@ -9,7 +9,8 @@ import pytest
 from fed_vit_aggregator.keyring import Keyring
 from fed_vit_aggregator.releases import ReleaseFolder, Rollback
 from fed_vit_aggregator.rollout import RolloutWatch
-from fed_vit_autorl.deployment.fleet_config import FleetConfig, from_mapping
+from fed_vit_autorl.deployment.config_file import from_mapping
+from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.deployment.offers import Channel
 from fed_vit_autorl.federated.client_releases import Shadow
 from fed_vit_autorl.federated.drift import Report, Verdict, judge, relative_drop, report

@@ -12,7 +12,8 @@ import pytest
 import safetensors.numpy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fed_vit_autorl.deployment.fleet_config import FleetConfig, from_mapping
+from fed_vit_autorl.deployment.config_file import from_mapping
+from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.federated.client import ClientCore
 from fed_vit_autorl.federated.intake import Intake
 from fed_vit_autorl.federated.masking.member import Member

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
-from fed_vit_autorl.deployment.fleet_config import FleetConfig, from_mapping, load
+from fed_vit_autorl.deployment.config_file import from_mapping
+from fed_vit_autorl.deployment.fleet_config import FleetConfig, load
 from fed_vit_autorl.federated.combinations import FleetPlan, check_combination
 from fed_vit_autorl.federated.pipeline import Pipeline
 from fed_vit_autorl.federated.refusal import ConfigurationReason, ConfigurationRefused, UpdateReason, UpdateRefused

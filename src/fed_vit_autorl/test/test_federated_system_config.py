@@ -1,9 +1,11 @@
 """A fleet's file: defaults as documented, mistakes named with what was meant."""
 
+import msgspec
 import pytest
 
 from fed_vit_autorl.deployment import fleet_config
-from fed_vit_autorl.deployment.fleet_config import FleetConfig, from_mapping
+from fed_vit_autorl.deployment.config_file import MAX_FILE_BYTES, from_mapping, load_yaml
+from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.federated.refusal import ConfigurationRefused
 
 
@@ -35,6 +37,8 @@ def test_the_shipped_file_is_the_defaults(tmp_path):
         ({"federation": {"num_rounds": "three"}}, ["federation.num_rounds", "int"]),
         ({"communication": {"compression_ratio": 1.5}}, ["communication.compression_ratio", "<= 1"]),
         ({"federation": 3}, ["federation must hold"]),
+        ({"federation": {"asynchronous": {"bufer_size": 3}}}, ["asynchronous.bufer_size", "'buffer_size'"]),
+        ({"federation": {"profiles": {"nano": {"vehicle": []}}}}, ["profiles.vehicle", "'vehicles'"]),
         ([], ["the file must hold"]),
     ],
 )
@@ -45,9 +49,15 @@ def test_a_mistake_is_named_with_what_was_meant(content, words):
         assert word in str(caught.value)
 
 
+def test_a_configuration_with_all_its_defaults_can_be_written_and_read_again(tmp_path):
+    config = from_mapping({"federation": {"profiles": {"nano": {"vehicles": ["n-*"], "width": 0.5}}}}, FleetConfig)
+    (tmp_path / "fleet.yaml").write_bytes(msgspec.yaml.encode(config))
+    assert load_yaml(tmp_path / "fleet.yaml", FleetConfig) == config
+
+
 def test_a_file_that_is_no_yaml_or_too_large_is_refused(tmp_path):
     path = tmp_path / "fleet.yaml"
-    for content in ("a: [", "#" * (fleet_config.MAX_FILE_BYTES + 1)):
+    for content in ("a: [", "#" * (MAX_FILE_BYTES + 1)):
         path.write_text(content)
         with pytest.raises(ConfigurationRefused):
             fleet_config.load(path)

@@ -1,6 +1,7 @@
 """The aggregator asks the ledger before a round."""
 
-from fed_vit_autorl.deployment.fleet_config import FleetConfig, from_mapping
+from fed_vit_autorl.deployment.config_file import from_mapping
+from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.federated.rounds import RoundEngine
 from fed_vit_autorl.federated.store import Phase, Store
 from fed_vit_autorl.federated.virtual import VirtualReleases

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 
+from fed_vit_autorl.deployment.config_file import Section, load_yaml
 from fed_vit_autorl.deployment.delivery_config import Rollout
 from fed_vit_autorl.federated.combinations import FleetPlan, check_combination
 from fed_vit_autorl.federated.pipeline import check_order
@@ -24,15 +22,9 @@ from fed_vit_autorl.federated.wire import Name
 from fed_vit_autorl.privacy.mechanisms import MECHANISMS, Mechanism
 from fed_vit_autorl.privacy.release import Release
 
-MAX_FILE_BYTES = 1 << 20
-
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Spec = str | dict[str, dict[str, Any] | None]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the sections."""
 
 
 class Asynchronous(Section):
@@ -228,9 +220,6 @@ class FleetConfig(Section):
         weighting(federation.weighting)
 
 
-T = TypeVar("T")
-
-
 def load(path: Path, overrides: Mapping[str, str] | None = None) -> FleetConfig:
     """The configuration in a YAML file, with `{"federation.num_rounds": "3"}` laid over it. Raises
     `ConfigurationRefused`.
@@ -238,70 +227,3 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> FleetConfig:
     config = load_yaml(path, FleetConfig, overrides)
     config.check()
     return config
-
-
-def load_yaml(path: Path, kind: type[T], overrides: Mapping[str, str] | None = None) -> T:
-    """A YAML file as an instance of the msgspec struct `kind`; raises `ConfigurationRefused` that names the key and
-    what to write.
-    """
-    text = Path(path).read_bytes()[: MAX_FILE_BYTES + 1]
-    if len(text) > MAX_FILE_BYTES:
-        raise ConfigurationRefused(ConfigurationReason.BAD_VALUE, f"{path} is larger than {MAX_FILE_BYTES} bytes")
-    try:
-        content = yaml.safe_load(text) or {}
-        for key, value in (overrides or {}).items():
-            _set(content, key, yaml.safe_load(value))
-    except yaml.YAMLError as error:
-        raise ConfigurationRefused(ConfigurationReason.BAD_VALUE, f"{path}: {error}") from error
-    return from_mapping(content, kind, str(path))
-
-
-def from_mapping(content: Any, kind: type[T], source: str = "configuration") -> T:
-    """`content` as an instance of `kind`; raises `ConfigurationRefused`."""
-    _check_keys(content, kind, source, "")
-    try:
-        return msgspec.convert(content, kind, strict=True)
-    except msgspec.ValidationError as error:
-        raise ConfigurationRefused(ConfigurationReason.BAD_VALUE, f"{source}: {_readable(str(error))}") from error
-
-
-def _check_keys(content: Any, kind: Any, source: str, where: str) -> None:
-    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        return
-    if not isinstance(content, Mapping):
-        raise ConfigurationRefused(
-            ConfigurationReason.BAD_VALUE, f"{source}: {where.rstrip('.') or 'the file'} must hold 'key: value' lines"
-        )
-    hints = get_type_hints(kind, include_extras=False)
-    for key, value in content.items():
-        if key not in kind.__struct_fields__:
-            raise ConfigurationRefused(
-                ConfigurationReason.UNKNOWN_OPTION, f"{source}: unknown key {where}{key}; {_suggestion(str(key), kind)}"
-            )
-        for entry in value if isinstance(value, list) else [value]:
-            _check_keys(entry, _struct_of(hints[key]), source, f"{where}{key}.")
-
-
-def _struct_of(hint: Any) -> Any:
-    if get_origin(hint) is None:
-        return hint
-    return next((part for part in get_args(hint) if isinstance(part, type) and issubclass(part, msgspec.Struct)), None)
-
-
-def _suggestion(key: str, kind: type[msgspec.Struct]) -> str:
-    close = difflib.get_close_matches(key, kind.__struct_fields__, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(kind.__struct_fields__)}"
-
-
-def _readable(error: str) -> str:
-    """msgspec's message with `federation.num_rounds` for `$.federation.num_rounds`."""
-    return re.sub(r" - at `\$\.?([^`]*)`", r" at \1", error)
-
-
-def _set(content: dict, dotted: str, value: Any) -> None:
-    *parents, last = dotted.split(".")
-    for parent in parents:
-        content = content.setdefault(parent, {})
-        if not isinstance(content, dict):
-            raise ConfigurationRefused(ConfigurationReason.UNKNOWN_OPTION, f"{dotted}: {parent} has no keys")
-    content[last] = value

@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment import keys, release
-from fed_vit_autorl.deployment.fleet_config import load_yaml
+from fed_vit_autorl.deployment.config_file import load_yaml
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.runtime import ModelRuntime
 from fed_vit_autorl.evaluation.prediction import displacement_errors

@@ -17,7 +17,7 @@ from fed_vit_autorl.data.augmentation import Augmenter
 from fed_vit_autorl.data.lidar import padded
 from fed_vit_autorl.data.sample import Sample
 from fed_vit_autorl.data.store import SampleFolder
-from fed_vit_autorl.deployment.fleet_config import load_yaml
+from fed_vit_autorl.deployment.config_file import load_yaml
 from fed_vit_autorl.edge.runtime import ModelRuntime
 from fed_vit_autorl.evaluation.perceive import perceive_with
 from fed_vit_autorl.evaluation.perception import PerceptionEvaluator
@@ -25,6 +25,7 @@ from fed_vit_autorl.federated.refusal import ConfigurationRefused
 
 from .batches import Batches, repeat_factors
 from .collect import Drive, collect_all
+from .head_registry import CAMERA_HEADS
 from .multimodal import MultiModalViT
 from .packaging import perception_files
 from .perception import ViTPerception
@@ -47,6 +48,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     head_width: int = 48
     lidar_points: int = 0
     fusion_layer: int = 0
+    heads: tuple[str, ...] = CAMERA_HEADS
 
     def build(self) -> ViTPerception:
         """The network, untrained. Raises ValueError for sizes that don't fit together."""
