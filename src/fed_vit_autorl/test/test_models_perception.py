@@ -82,7 +82,7 @@ def test_the_losses_teach_boxes_and_masks():
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(150):
         optimizer.zero_grad()
-        sum(losses.perception_loss(model.raw(image), wanted, model.img_size).values()).backward()
+        sum(model.loss(model.raw(image), wanted).values()).backward()
         optimizer.step()
     with torch.no_grad():
         outputs = dict(zip(OUTPUTS, (tensor.numpy() for tensor in model.eval()(image)), strict=True))
@@ -99,7 +99,7 @@ def test_what_is_not_labelled_does_not_train():
     model = ViTPerception((64, 96), **SMALL, stem="conv")
     nothing = targets(known=False)
     nothing.masks.fill_(255)
-    parts = losses.perception_loss(model.raw(torch.rand(1, 3, 64, 96)), nothing, model.img_size)
+    parts = model.loss(model.raw(torch.rand(1, 3, 64, 96)), nothing)
     assert {name: float(part.detach()) for name, part in parts.items() if name != "masks"} == {
         "class": 0.0, "box": 0.0, "semantic": 0.0,
     }  # fmt: skip

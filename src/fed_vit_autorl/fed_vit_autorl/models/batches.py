@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fed_vit_autorl.data.classes import MASKS
+from fed_vit_autorl.data.classes import FULLER_MASKS, MASKS
 from fed_vit_autorl.data.lidar import padded
+from fed_vit_autorl.data.occupancy import occupancy_grid
 from fed_vit_autorl.data.sample import Labels, Sample, unlabelled
 
+from .further_heads import SOLID, solid_targets
 from .losses import Targets
 
 Augmentation = Callable[[Sample, np.random.Generator], Sample]
@@ -84,6 +86,7 @@ def collate(samples: Sequence[Sample], size: tuple[int, int], lidar_points: int 
         objects_known=torch.tensor([entry.objects_known for entry in labels]),
         masks=torch.from_numpy(masks),
         semantic=torch.from_numpy(np.stack(semantic)),
+        further=_further(samples, labels, size),
     )
     image = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     if not lidar_points:
@@ -105,11 +108,32 @@ def repeat_factors(classes: Sequence[np.ndarray], threshold: float) -> np.ndarra
     return factors
 
 
+def _further(samples: Sequence[Sample], labels: Sequence[Labels], size: tuple[int, int]) -> dict[str, Tensor]:
+    """`Targets.further`: the kinds of labels that at least one of the samples has."""
+    found: dict[str, Tensor] = {}
+    if any(entry.solids is not None for entry in labels):
+        found["solids"] = _padded([_solids(s, entry, size) for s, entry in zip(samples, labels, strict=True)], np.nan)
+    if any(entry.moving is not None for entry in labels):
+        moving = [unlabelled(*size) if entry.moving is None else entry.moving for entry in labels]
+        found["moving"] = torch.from_numpy(np.stack(moving))
+    if any(sample.points is not None for sample in samples):
+        found["occupancy"] = torch.from_numpy(np.stack([occupancy_grid(s.points_in_base) for s in samples]))
+    risk = torch.tensor([entry.risk for entry in labels])
+    return found if risk.isnan().all() else found | {"risk": risk}
+
+
+def _solids(sample: Sample, labels: Labels, size: tuple[int, int]) -> np.ndarray:
+    if labels.solids is None:
+        return np.full((len(labels.boxes), SOLID), np.nan, np.float32)
+    return solid_targets(labels.solids, sample.camera, size)
+
+
 def _resized(labels: Labels, size: tuple[int, int]) -> Labels:
     height, width = size
     old_height, old_width = labels.free_space.shape
     if (old_height, old_width) == size:
         return labels
+    masks = {name: getattr(labels, name) for name in (*MASKS, *FULLER_MASKS)}
     scale = np.array([width / old_width, height / old_height] * 2, np.float32)
 
     def resize(mask: np.ndarray) -> np.ndarray:
@@ -120,8 +144,9 @@ def _resized(labels: Labels, size: tuple[int, int]) -> Labels:
         classes=labels.classes,
         ignored=labels.ignored * scale,
         objects_known=labels.objects_known,
-        semantic=None if labels.semantic is None else resize(labels.semantic),
-        **{name: resize(getattr(labels, name)) for name in MASKS},
+        solids=labels.solids,
+        risk=labels.risk,
+        **{name: mask if mask is None else resize(mask) for name, mask in masks.items()},
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ class Targets:
     """Labels of a batch. Boxes are padded with class -1.
 
     boxes (B, K, 4) xyxy in pixels, classes (B, K) int64, ignored (B, M, 4), objects_known (B,) bool, masks (B, 3, H,
-    W) and
-    semantic (B, H, W) uint8 with 255 for unlabelled.
+    W) and semantic (B, H, W) uint8 with 255 for unlabelled. `further`, where there are such labels: `solids`
+    (B, K, 8) as `SolidHead` gives them, NaN unknown, `occupancy` (B, 32, 32) and `moving` (B, H, W) uint8, `risk` (B,).
     """
 
     boxes: Tensor
@@ -31,10 +32,12 @@ class Targets:
     objects_known: Tensor
     masks: Tensor
     semantic: Tensor
+    further: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Targets:
         """The same labels on another device."""
-        return Targets(*(tensor.to(device) for tensor in vars(self).values()))
+        moved = {name: tensor.to(device) for name, tensor in vars(self).items() if name != "further"}
+        return Targets(**moved, further={name: tensor.to(device) for name, tensor in self.further.items()})
 
 
 def giou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,15 +135,3 @@ def semantic_loss(logits: Tensor, semantic: Tensor) -> Tensor:
 def at_mask_stride(masks: Tensor) -> Tensor:
     """Every fourth pixel (…, H, W) → (…, H/4, W/4), nearest to the centre of each output pixel."""
     return masks[..., MASK_STRIDE // 2 :: MASK_STRIDE, MASK_STRIDE // 2 :: MASK_STRIDE]
-
-
-def perception_loss(raw: dict[str, Tensor], targets: Targets, img_size: tuple[int, int]) -> dict[str, Tensor]:
-    """The parts of the loss by name; their sum is what is minimised. `raw` as from `ViTPerception.raw`, in float32."""
-    size = img_size[0] // STRIDE, img_size[1] // STRIDE
-    class_loss, box_loss = detection_loss(raw["logits"], raw["boxes"], targets, size)
-    return {
-        "class": class_loss,
-        "box": 2 * box_loss,
-        "masks": mask_loss(raw["masks"], targets.masks),
-        "semantic": semantic_loss(raw["semantic"], targets.semantic),
-    }

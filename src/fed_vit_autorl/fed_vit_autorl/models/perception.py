@@ -7,23 +7,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fed_vit_autorl.data.classes import MASKS, OBJECT_CLASSES, SEMANTIC_CLASSES
-
 from .backbone import Backbone
-from .heads import DetectionHead, Pyramid
-from .losses import Targets, perception_loss
+from .head_registry import CAMERA_HEADS, HEADS, Features
+from .heads import Pyramid
+from .losses import Targets
 
-OUTPUTS = ("boxes", "scores", *MASKS, "semantic", "features")
-"""Names of the outputs of every perception model, in order; a model with a classifier adds `classes`."""
+OUTPUTS = (*(name for head in CAMERA_HEADS for name in HEADS[head].outputs), "features")
+"""Names of the outputs of every perception model, in order; further heads and a classifier add theirs."""
 
 
 class ViTPerception(nn.Module):
-    """Image → objects, free space, lane, drivable surface, semantic classes, pooled features.
+    """Image → objects, free space, lane, drivable surface, semantic classes, pooled features, and more.
 
     img_size: side of a square image, or (height, width), in pixels, a multiple of the patch size. num_classes: width
     of the image classifier, 0 for none. backbone: name of any timm ViT instead of embed_dim, depth, num_heads.
-    stem: see `Backbone`. head_width: channels of the stride-8 map. `architecture` holds the arguments that build the
-    same model again. Raises ValueError for sizes that don't fit together.
+    stem: see `Backbone`. head_width: channels of the stride-8 map. heads: names in `HEADS`. `architecture` holds the
+    arguments that build the same model again. Raises ValueError for sizes that don't fit together and unknown heads.
     """
 
     inputs = ("image",)
@@ -42,6 +41,7 @@ class ViTPerception(nn.Module):
         backbone: str = "",
         pretrained: bool = False,
         head_width: int = 48,
+        heads: Sequence[str] = CAMERA_HEADS,
     ) -> None:
         super().__init__()
         size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
@@ -55,18 +55,22 @@ class ViTPerception(nn.Module):
             "stem": stem,
             "backbone": backbone,
             "head_width": head_width,
+            "heads": list(heads),
         }
+        if unknown := set(heads) - set(HEADS) or set(CAMERA_HEADS) - set(heads):
+            raise ValueError(f"heads: {', '.join(CAMERA_HEADS)} and any of {', '.join(HEADS)}, not {sorted(unknown)}")
+        self.heads = tuple(sorted(heads, key=list(HEADS).index))
         self.backbone = Backbone(size, patch_size, embed_dim, depth, num_heads, stem, backbone, pretrained)
         self.pyramid = Pyramid(self.backbone.width, head_width)
-        self.detection = DetectionHead(head_width, len(OBJECT_CLASSES))
-        self.masks = nn.Conv2d(head_width // 2, len(MASKS), 1)
-        self.semantic = nn.Conv2d(head_width // 2, len(SEMANTIC_CLASSES), 1)
+        for name in self.heads:
+            self.add_module(name, HEADS[name].make(self.backbone.width, head_width))
         self.classifier = nn.Linear(self.backbone.width, num_classes) if num_classes else None
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what `forward` returns."""
-        return OUTPUTS if self.classifier is None else (*OUTPUTS, "classes")
+        further = [name for head in self.heads[len(CAMERA_HEADS) :] for name in HEADS[head].outputs]
+        return (*OUTPUTS, *further) if self.classifier is None else (*OUTPUTS, *further, "classes")
 
     @property
     def img_size(self) -> tuple[int, int]:
@@ -91,29 +95,31 @@ class ViTPerception(nn.Module):
         """What the losses need, from an image (B, 3, H, W) in [0, 1] RGB.
 
         `logits` (B, N, C), `boxes` (B, N, 4) xyxy in pixels, `masks` (B, 3, H/4, W/4) and `semantic` (B, 11, H/4, W/4),
-        both logits, and `features` (B, D).
+        both logits, what the further heads give, and `features` (B, D).
         """
         tokens, fine, coarse = self.see(*inputs)
-        stride8, stride4 = self.pyramid(tokens, fine, coarse)
-        logits, boxes = self.detection(stride8)
-        masks, semantic = self.masks(stride4), self.semantic(stride4)
-        return {"logits": logits, "boxes": boxes, "masks": masks, "semantic": semantic, "features": tokens.mean((2, 3))}
+        seen = Features(tokens, *self.pyramid(tokens, fine, coarse))
+        raw = {"features": tokens.mean((2, 3))}
+        for name in self.heads:
+            raw |= HEADS[name].see(getattr(self, name), seen)
+        return raw
 
     def loss(self, raw: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         """Parts of the loss by name; their sum is what is minimised. `raw` in float32."""
-        return perception_loss(raw, targets, self.img_size)
+        return {
+            part: value for name in self.heads for part, value in HEADS[name].loss(raw, targets, self.img_size).items()
+        }
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """`OUTPUTS` for an image (B, 3, H, W) in [0, 1] RGB.
+        """What `outputs` names, for an image (B, 3, H, W) in [0, 1] RGB.
 
         boxes (B, N, 4) xyxy in pixels inside the image, scores (B, N, C), probabilities of each mask (B, 1, H/4, W/4),
-        semantic (B, 11, H/4, W/4) logits, features (B, D), and classes (B, num_classes) logits where there is a
-        classifier.
+        semantic (B, 11, H/4, W/4) logits, features (B, D). Of the further heads: solids (B, N, 8) as `SolidHead`,
+        probabilities occupancy (B, 1, 32, 32), motion (B, 1, H/4, W/4) and risk (B, 1). classes (B, num_classes)
+        logits where there is a classifier.
         """
         raw = self.raw(*inputs)
-        height, width = self.img_size
-        x, y = raw["boxes"][..., 0::2].clamp(0, width), raw["boxes"][..., 1::2].clamp(0, height)
-        boxes = torch.stack((x[..., 0], y[..., 0], x[..., 1], y[..., 1]), -1)
-        masks = raw["masks"].sigmoid().split(1, 1)
-        outputs = (boxes, raw["logits"].sigmoid(), *masks, raw["semantic"], raw["features"])
-        return outputs if self.classifier is None else (*outputs, self.classifier(raw["features"]))
+        camera, further = self.heads[: len(CAMERA_HEADS)], self.heads[len(CAMERA_HEADS) :]
+        outputs = [out for name in camera for out in HEADS[name].finish(raw, self.img_size)] + [raw["features"]]
+        outputs += [out for name in further for out in HEADS[name].finish(raw, self.img_size)]
+        return tuple(outputs) if self.classifier is None else (*outputs, self.classifier(raw["features"]))
