@@ -16,7 +16,8 @@ import uvicorn
 
 from fed_vit_aggregator import settings as service_settings
 from fed_vit_aggregator.service import AggregatorService
-from fed_vit_aggregator.web import operator_app, vehicle_app
+from fed_vit_aggregator.vehicle_web import vehicle_app
+from fed_vit_aggregator.web import operator_app
 from fed_vit_autorl.deployment.release import ReleaseRefused
 from fed_vit_autorl.federated.refusal import ConfigurationRefused
 

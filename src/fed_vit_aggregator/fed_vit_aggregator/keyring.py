@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from functools import cached_property
 from pathlib import Path
 
@@ -47,6 +48,14 @@ class Keyring:
         if not path.exists():
             write_secret(path, SealingKey.generate().to_bytes())
         return SealingKey.from_bytes(path.read_bytes())
+
+    @cached_property
+    def uploads(self) -> bytes:
+        """Makes the URLs that vehicles put large updates to (32 bytes)."""
+        path = self.folder / "keys" / "uploads.key"
+        if not path.exists():
+            write_secret(path, secrets.token_bytes(32))
+        return path.read_bytes()
 
     def role(self, name: str) -> Ed25519PrivateKey:
         """The key of a role of the repository."""

@@ -45,6 +45,12 @@ class Evaluate(Protocol):
     def __call__(self, folder: Path, manifest: Manifest, weights: Weights) -> dict[str, float]: ...
 
 
+class Stock(Protocol):
+    """An object store for the files of releases."""
+
+    def stock(self, version: int, folder: Path) -> None: ...
+
+
 class ReleaseFolder:
     """Releases of a fleet below `folder`, one per version; `repository` says which are on offer, and `announce()` is
     called when that changes.
@@ -60,13 +66,15 @@ class ReleaseFolder:
         repository: ReleaseRepository,
         evaluate: Evaluate,
         announce: Callable[[], None],
+        objects: Stock | None = None,
     ) -> None:
+        """`objects`: where vehicles fetch the files of releases, if not from here."""
         self.folder_of_all = Path(folder)
         self.folder_of_all.mkdir(parents=True, exist_ok=True)
         self._config, self._store, self._key, self._evaluate, self._announce = config, store, key, evaluate, announce
         self._trusted, self._repository = [key.public_key(), *trusted], repository
         self._lock = threading.RLock()
-        self._renew_at = 0.0
+        self._renew_at, self._objects = 0.0, objects
         entered = {str(record.version) for record in store.releases()}
         for path in self.folder_of_all.iterdir():
             if path.name not in entered:  # a crash came before it was complete, or entered
@@ -195,6 +203,8 @@ class ReleaseFolder:
             offers[Channel.CANARY] = Offer(record.version, record.digest, size, cohort)
         else:
             offers = {Channel.FLEET: Offer(record.version, record.digest, size)}
+        if self._objects is not None:
+            self._objects.stock(record.version, self.folder(record.version))
         if self._repository.offer(offers):
             self._announce()
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fed_vit_aggregator.evaluation import ReferenceSet, no_reference
 from fed_vit_aggregator.keyring import Keyring
@@ -18,13 +19,20 @@ from fed_vit_aggregator.tracker import TRACKERS
 from fed_vit_autorl.deployment import fleet_config
 from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.deployment.pki import AGGREGATOR, EnrolmentRefused
-from fed_vit_autorl.federated.intake import Intake, Limits
+from fed_vit_autorl.federated.folder_blocks import FolderBlocks
+from fed_vit_autorl.federated.intake import Intake
+from fed_vit_autorl.federated.limits import Limits
 from fed_vit_autorl.federated.protocol import Topics
 from fed_vit_autorl.federated.rounds import RoundEngine
+from fed_vit_autorl.federated.second_plane import SecondPlane
 from fed_vit_autorl.federated.store import Store
 from fed_vit_autorl.federated.telling import Teller
 from fed_vit_autorl.federated.transport import BrokerAddress, Link
 from fed_vit_autorl.federated.wire import Pointer, encode
+
+if TYPE_CHECKING:
+    from fed_vit_autorl.deployment.delivery_config import S3
+    from fed_vit_autorl.federated.s3_objects import S3Objects
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +40,12 @@ TICK_S = 0.2
 OFFLINE_AFTER_S = 35.0  # a vehicle says every 10 s that it is there
 MAX_QUEUED = 50_000
 RETRY_AFTER_FAULT_S = 5.0
+
+
+def _s3(settings: S3) -> S3Objects:
+    from fed_vit_autorl.federated.s3_objects import S3Objects  # boto3 takes half a second that most fleets don't need
+
+    return S3Objects(settings)
 
 
 class AggregatorService:
@@ -52,6 +66,15 @@ class AggregatorService:
             ReferenceSet(Path(settings.reference), settings.reference_samples) if settings.reference else no_reference
         )
         self.shipped_keys = load_public_keys(Path(settings.trusted_keys))
+        plane = self.config.communication.second_plane
+        self.blocks = FolderBlocks(
+            settings.folder / "uploads",
+            self.keys.uploads,
+            self._url + "updates",
+            plane.mib_per_s * 2**20,
+            self.keys.authority.public_key,
+        )
+        self.objects = _s3(plane.s3) if plane.s3 else None
         self.releases = ReleaseFolder(
             settings.folder / "releases",
             self.config,
@@ -61,6 +84,7 @@ class AggregatorService:
             self.keys.repository,
             evaluate,
             self._announce,
+            self.objects,
         )
         self.rollout = RolloutWatch(self.config, self.store, self.releases, self.roll_back)
         self.engine = RoundEngine(self.config, self.store, self.releases, self._selectable, self._open_stored)
@@ -73,6 +97,7 @@ class AggregatorService:
             self.keys.sealing,
             self.engine.gathering,
             limits,
+            SecondPlane(self.objects or self.blocks, int(plane.from_mib * 2**20)),
         )
         certificate, key = self.keys.authority.issue_client(settings.folder / "keys", AGGREGATOR)
         address = BrokerAddress(
@@ -124,6 +149,12 @@ class AggregatorService:
         rolled = self.releases.roll_back(version, reason)
         self.engine.stop_round()
         return rolled
+
+    @property
+    def _url(self) -> str:
+        """Of the vehicles' plane."""
+        host = self.settings.public_host or self.settings.vehicles.host
+        return f"https://{host}:{self.settings.vehicles.port}/v1/"
 
     def _selectable(self) -> list[str]:
         """Nobody while a release is tried: the next round trains from one that stays."""
@@ -185,11 +216,10 @@ class AggregatorService:
             self._stopping.wait(TICK_S)
 
     def _announce(self) -> None:
-        host = self.settings.public_host or self.settings.vehicles.host
         pointer = Pointer(
             region=self._topics.region,
             version=self.releases.version,
             metadata=self.keys.repository.version,
-            url=f"https://{host}:{self.settings.vehicles.port}/v1/",
+            url=self._url,
         )
         self.link.publish(self._topics.model, encode(pointer, self.keys.messages), retain=True)

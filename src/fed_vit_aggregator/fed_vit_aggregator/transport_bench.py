@@ -18,7 +18,8 @@ from fed_vit_aggregator.keyring import Keyring
 from fed_vit_autorl.deployment.broker import Broker
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.pki import AGGREGATOR
-from fed_vit_autorl.federated.intake import MAX_CREDIT, Intake, Limits
+from fed_vit_autorl.federated.intake import MAX_CREDIT, Intake
+from fed_vit_autorl.federated.limits import Limits
 from fed_vit_autorl.federated.protocol import Topics
 from fed_vit_autorl.federated.store import Store
 from fed_vit_autorl.federated.transfer import Sender

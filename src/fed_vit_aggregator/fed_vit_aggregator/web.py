@@ -1,4 +1,4 @@
-"""HTTPS in two planes: releases for vehicles (client certificates), and the page, metrics and actions for people."""
+"""HTTPS for people: the page, metrics, enrolment and the actions of an operator."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from prometheus_client import generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from fed_vit_aggregator.metrics import registry
 from fed_vit_aggregator.service import AggregatorService
 from fed_vit_aggregator.view import fleet_state
-from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.pki import EnrolmentRefused
-from fed_vit_autorl.deployment.tuf_repository import FILE_NAME
 from fed_vit_autorl.privacy.sealing import write_secret
 
 SESSION = "fleet_session"
@@ -32,34 +30,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-
-
-def vehicle_app(service: AggregatorService) -> Starlette:
-    """Metadata and files of releases, with ranges; the TLS layer lets only enrolled vehicles in."""
-
-    def file(request: Request) -> Response:
-        version, name = request.path_params["version"], request.path_params["name"]
-        try:
-            manifest = service.releases.manifest(version)
-        except release.ReleaseRefused as error:
-            raise HTTPException(404, "no such release") from error
-        if name not in {*manifest.files, release.MANIFEST, release.SIGNATURE}:
-            raise HTTPException(404, "no such file")
-        return FileResponse(service.releases.folder(version) / name, media_type="application/octet-stream")
-
-    def metadata(request: Request) -> Response:
-        name = request.path_params["name"]
-        path = service.keys.repository.folder / name
-        if not FILE_NAME.fullmatch(name) or not path.is_file():
-            raise HTTPException(404, "no such metadata")
-        return FileResponse(path, media_type="application/json", headers={"Cache-Control": "no-store"})
-
-    return Starlette(
-        routes=[
-            Route("/v1/releases/{version:int}/{name}", file),
-            Route("/v1/metadata/{name}", metadata),
-        ]
-    )
 
 
 class Operators:

@@ -40,7 +40,7 @@ write_result(folder, delta, samples=32, metrics={"loss": 0.5})
 
 FLEET = """
 federation: {{region: test, run: toy, num_rounds: {rounds}, vehicles_per_round: 2, deadline_s: 120.0, gather_s: 0.0}}
-communication: {{compression: {compression}, compression_ratio: 0.1, quantization_bits: {bits}}}
+communication: {{compression: {compression}, compression_ratio: 0.1, quantization_bits: {bits}, second_plane: {plane}}}
 rollout: {{canary_share: {canary_share}, min_reports: 1, patience_s: 600.0}}
 """
 
@@ -49,13 +49,20 @@ class ToyFleet:
     """A cloud and its clients."""
 
     def __init__(
-        self, folder: Path, rounds: int = 2, compression: str = "top_k", bits: int = 8, canary_share: float = 1.0
+        self,
+        folder: Path,
+        rounds: int = 2,
+        compression: str = "top_k",
+        bits: int = 8,
+        canary_share: float = 1.0,
+        plane: str = "{from_mib: 16}",
+        width: int = WIDTH,
     ) -> None:
         key = Ed25519PrivateKey.generate()
         (folder / "keys").mkdir(parents=True)
         save_public_key(key.public_key(), folder / "keys" / "shipped.pub")
-        write_linear_release(folder / "base", key, WIDTH)
-        text = FLEET.format(rounds=rounds, compression=compression, bits=bits, canary_share=canary_share)
+        write_linear_release(folder / "base", key, width)
+        text = FLEET.format(rounds=rounds, compression=compression, bits=bits, canary_share=canary_share, plane=plane)
         (folder / "fleet.yaml").write_text(text)
         (folder / "trainer.py").write_text(TRAINER)
         self.folder = folder

@@ -21,6 +21,7 @@ from fed_vit_autorl.federated.outbox import Outbox
 from fed_vit_autorl.federated.rounds import RoundEngine
 from fed_vit_autorl.federated.store import Store
 from fed_vit_autorl.federated.telling import Teller
+from fed_vit_autorl.federated.upload import BlockUpload
 from fed_vit_autorl.federated.virtual import VirtualKeeper, VirtualReleases, VirtualTrainer
 from fed_vit_autorl.federated.wire import Ack, Chunk, Fin, Manifest, Pointer, State, encode
 from fed_vit_autorl.privacy.sealing import SealingKey
@@ -72,6 +73,7 @@ class MemoryFleet:
             VirtualKeeper(self.folder / "base", 1),
             VirtualTrainer(name),
             self.member(name),
+            BlockUpload(lambda url, content: (403, 0.0)),
             chunk_bytes=256,
         )
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from fed_vit_autorl.deployment.config_file import Section, load_yaml
-from fed_vit_autorl.deployment.delivery_config import Rollout
+from fed_vit_autorl.deployment.delivery_config import Rollout, SecondPlane
 from fed_vit_autorl.federated.combinations import FleetPlan, check_combination
 from fed_vit_autorl.federated.pipeline import check_order
 from fed_vit_autorl.federated.refusal import ConfigurationReason, ConfigurationRefused
@@ -102,6 +102,7 @@ class Communication(Section):
     encryption: bool = True
     stages: list[Spec] | None = None
     max_update_mib: Positive = 512.0
+    second_plane: SecondPlane = SecondPlane()
 
 
 class Model(Section):

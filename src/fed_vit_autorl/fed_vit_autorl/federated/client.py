@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -74,6 +74,17 @@ class ReleaseKeeper(Protocol):
         """A signed pointer came; older than the active release is no news."""
 
 
+class Uploads(Protocol):
+    """Takes what the aggregator wants by another way than MQTT; see `upload.BlockUpload`."""
+
+    @property
+    def busy(self) -> bool: ...
+
+    def begin(self, path: Path, block_bytes: int, blocks: Mapping[int, str]) -> None: ...
+
+    def finished(self) -> bool: ...
+
+
 class ClientCore:
     """Feed it with `handle` and `connected`, let it `work`, and while there is a link send what `outgoing` yields; one
     thread.
@@ -89,6 +100,7 @@ class ClientCore:
         releases: ReleaseKeeper,
         trainer: Trainer,
         member: Member,
+        uploads: Uploads,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         """`trusted` sign tasks, answers and pointers; `member` takes this vehicle's part in secure aggregation;
@@ -104,6 +116,7 @@ class ClientCore:
         self._base = Path()  # of the training under way
         self._result: TrainingResult | None = None  # trained, but the session for its mask is not that far
         self._words: deque[SessionMessage] = deque(maxlen=MAX_PARTS)  # for the session
+        self._uploads = uploads
         self._sender: Sender | None = None
         self._sending: Entry | None = None
         self._reason = ""
@@ -149,6 +162,8 @@ class ClientCore:
 
     def work(self, now: float) -> None:
         """Trains for the task and moves a finished update into the outbox; needs no link."""
+        if self._uploads.finished() and self._sender is not None:
+            self._sender.reconnected(now)  # ask what arrived
         task = self._task
         if task is None:
             return
@@ -253,6 +268,8 @@ class ClientCore:
         self._sender.on_ack(ack, now)
         answer = self._sender.answer
         if answer is None:
+            if self._sender.blocks and not self._uploads.busy:
+                self._uploads.begin(self._sender.path, self._sender.block_bytes, self._sender.blocks)
             return
         entry, self._sender, self._sending = self._sending, None, None
         if answer.state is State.ACCEPTED:

@@ -75,8 +75,8 @@ class ReleaseShelf:
         self.reason = ""
         self.refusals: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._url = outbox.get_state("releases_url")
-        self._news = bool(self._url)
+        self.url = outbox.get_state("releases_url")  # of the aggregator's plane, "" before the first news
+        self._news = bool(self.url)
         self._metadata = -1  # the newest that a pointer named
         self._looked = 0.0
         self._worker: threading.Thread | None = None
@@ -104,15 +104,15 @@ class ReleaseShelf:
             if pointer.metadata <= self._metadata:
                 return
             self._metadata, self._news = pointer.metadata, True
-            if pointer.url != self._url:
-                self._url = pointer.url
+            if pointer.url != self.url:
+                self.url = pointer.url
                 self._outbox.set_state(releases_url=pointer.url)
 
     def check(self, now: float) -> None:
         """Looks if a pointer came, or none has for long. `now` is a steady clock in seconds."""
         with self._lock:
             due = self._news or now - self._looked >= RECHECK_S
-            if self._worker is not None or not self._url or not due or self._stopping.is_set():
+            if self._worker is not None or not self.url or not due or self._stopping.is_set():
                 return
             self._news, self._looked = False, now
             self._worker = threading.Thread(target=self._run, name="releases", daemon=True)
@@ -154,7 +154,7 @@ class ReleaseShelf:
             self._worker = None
 
     def _look(self) -> None:
-        offer = self._feed.look(self._url + "metadata/")
+        offer = self._feed.look(self.url + "metadata/")
         self._identity.trust(self._feed.signers())
         if offer is not None and offer.digest in self._refused:
             return
@@ -187,7 +187,7 @@ class ReleaseShelf:
         """The manifest first: it says what else there is, and how large."""
         partial = self._folder / f"{offer.version}-{offer.digest[:16]}.partial"
         partial.mkdir(exist_ok=True)
-        url = f"{self._url}releases/{offer.version}/"
+        url = f"{self.url}releases/{offer.version}/"
         try:
             self._fetch(url + MANIFEST, partial / MANIFEST, offer.size)
             self._fetch(url + SIGNATURE, partial / SIGNATURE, 64)

@@ -14,12 +14,13 @@ from fed_vit_autorl.deployment.tuf_client import ReleaseFeed
 
 from .client import ClientCore
 from .client_releases import ReleaseShelf, ShadowTest, untested
-from .download import Downloader
 from .masking.member import Member
 from .masking.peers import certificate_bytes, signer, verifier
 from .outbox import Outbox
 from .training import Trainer
 from .transport import BrokerAddress, Link
+from .upload import BlockUpload
+from .vehicle_http import VehicleHttp
 
 logger = logging.getLogger(__name__)
 
@@ -58,15 +59,18 @@ class ClientService:
         address = BrokerAddress(
             settings.broker_host, settings.broker_port, identity.ca_path, identity.certificate_path, identity.key_path
         )
-        self._downloader = Downloader(address.context())
+        self._http = VehicleHttp(address.context())
         self.releases = ReleaseShelf(
             settings.state / "releases",
             identity,
-            ReleaseFeed(settings.state / "metadata", identity.root_path, vehicle, self._downloader.read),
+            ReleaseFeed(settings.state / "metadata", identity.root_path, vehicle, self._http.read),
             self.outbox,
-            self._downloader,
+            self._http.fetch,
             shadow_test,
             settings.initial_release,
+        )
+        self.uploads = BlockUpload(
+            lambda url, content: self._http.put(url, content, ours=url.startswith(self.releases.url or "-"))
         )
         self._trainer = trainer
         key = identity.signing_key()
@@ -80,6 +84,7 @@ class ClientService:
             self.releases,
             self._trainer,
             Member(settings.state, vehicle, certificate_bytes(certificate), signer(key), verifier(ca)),
+            self.uploads,
         )
         topics = self.core.topics
         self._inbox: queue.Queue[tuple[str, bytes]] = queue.Queue(MAX_QUEUED)
@@ -132,7 +137,8 @@ class ClientService:
         self._trainer.cancel()
         self.link.stop(dict([self.core.farewell()]))
         self.releases.stop()
-        self._downloader.close()
+        self.uploads.stop()
+        self._http.close()
         self.outbox.close()
 
     def _receive(self, topic: str, payload: bytes) -> None:

@@ -8,7 +8,6 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -17,9 +16,11 @@ from fed_vit_autorl.privacy.sealing import OVERHEAD_BYTES, SealingKey, SealingRe
 
 from ..privacy.secagg import SecAggRefused
 from .gathering import Gathering
+from .limits import DEFAULT, Limits, TokenBucket
 from .masking.messages import SessionMessage
 from .protocol import parse
 from .refusal import UpdateRefused
+from .second_plane import SecondPlane
 from .store import Phase, Round, Store, StoredUpdate, VehicleRecord
 from .transfer import Incoming
 from .wire import Ack, Chunk, Fin, Manifest, State, Status, TransportReason, TransportRefused, decode, sealing_context
@@ -45,32 +46,6 @@ _SILENT = frozenset(  # not provably from the vehicle, or too many to answer: co
 _FOR_NOW = frozenset({TransportReason.STORAGE_FULL, TransportReason.DIGEST_MISMATCH, TransportReason.BETWEEN_ROUNDS})
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Bounds on what vehicles may send. Rates are per vehicle; `spare_bytes` of the disk stay free."""
-
-    update_bytes: int = 512 << 20
-    incoming_bytes: int = 8 << 30
-    spare_bytes: int = 256 << 20
-    messages_per_s: float = 400.0
-    burst: float = 2000.0
-
-
-class _Meter:
-    """Token bucket."""
-
-    def __init__(self, burst: float) -> None:
-        self.tokens, self.filled = burst, 0.0
-
-    def take(self, now: float, limits: Limits) -> bool:
-        self.tokens = min(limits.burst, self.tokens + (now - self.filled) * limits.messages_per_s)
-        self.filled = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-
 class Intake:
     """Not safe between threads: one thread hands messages over, in the order of their arrival."""
 
@@ -82,27 +57,30 @@ class Intake:
         public_key: Callable[[str], Ed25519PublicKey],
         sealing_key: SealingKey,
         gathering: Gathering,
-        limits: Limits = Limits(),
+        limits: Limits = DEFAULT,
+        second_plane: SecondPlane | None = None,
     ) -> None:
         """`public_key(vehicle)` raises ValueError with a `reason` for a vehicle that isn't known; `gathering` says what
         counts in a round.
         """
         self._region, self._run, self._store, self._limits = region, run, store, limits
         self._public_key, self._sealing_key, self._gathering = public_key, sealing_key, gathering
+        self._second_plane = second_plane
         self.heard: dict[str, float] = {}  # vehicle → when it last said how it is, on the steady clock
         self._folder = store.folder / "incoming"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._active: dict[str, Incoming] = {}
         self._queries: dict[str, int] = {}
         self._failures: dict[str, int] = {}
-        self._meters: dict[str, _Meter] = {}
+        self._meters: dict[str, TokenBucket] = {}
 
     def handle(self, topic: str, payload: bytes, now: float) -> tuple[str, Ack] | None:
         """Takes one message; (vehicle, answer) if there is one to send. `now` is a steady clock in seconds."""
         vehicle = ""
         try:
             vehicle, rest = parse(topic, self._region)
-            if not self._meters.setdefault(vehicle, _Meter(self._limits.burst)).take(now, self._limits):
+            fresh = TokenBucket(self._limits.messages_per_s, self._limits.burst)
+            if not self._meters.setdefault(vehicle, fresh).take(now):
                 raise TransportRefused(TransportReason.RATE_LIMITED)
             answer = self._dispatch(vehicle, rest, payload, now)
         except TransportRefused as refusal:
@@ -193,8 +171,7 @@ class Intake:
         if active is not None and active.manifest == manifest:
             return active
         if active is not None:
-            active.discard()
-            del self._active[manifest.vehicle]
+            self._drop(manifest.vehicle)
         under_way = sum(incoming.manifest.size for incoming in self._active.values())
         free = shutil.disk_usage(self._folder).free - self._limits.spare_bytes
         if under_way + manifest.size > self._limits.incoming_bytes or manifest.size > free:
@@ -233,9 +210,11 @@ class Intake:
         if incoming is None or incoming.manifest.digest != fin.digest:
             return self._unknown(vehicle, fin.digest, fin.query)
         self._queries[vehicle] = fin.query
-        if not incoming.complete:
-            return self._receiving(vehicle, incoming)
         try:
+            if (plane := self._plane(incoming)) is not None:
+                plane.collect(incoming)
+            if not incoming.complete:
+                return self._receiving(vehicle, incoming)
             self._accept(vehicle, incoming)
         except (TransportRefused, UpdateRefused) as refusal:
             return self._refuse(vehicle, fin.digest, refusal)
@@ -279,14 +258,22 @@ class Intake:
 
     def _receiving(self, vehicle: str, incoming: Incoming, reason: str = "") -> Ack:
         incoming.since_ack = 0
+        plane = self._plane(incoming)
         return Ack(
             digest=incoming.manifest.digest,
             state=State.RECEIVING,
             reason=reason,
             query=self._queries.get(vehicle, 0),
-            credit=self._credit(),
+            credit=self._credit() if plane is None else 0,
             have=incoming.bitmap,
+            block_bytes=plane.block_bytes(incoming.manifest) if plane is not None else 0,
+            blocks=plane.missing(incoming) if plane is not None else {},
         )
+
+    def _plane(self, incoming: Incoming) -> SecondPlane | None:
+        """The way of an update if it isn't MQTT."""
+        plane = self._second_plane
+        return plane if plane is not None and plane.carries(incoming.manifest) else None
 
     def _unknown(self, vehicle: str, digest: str, query: int = 0) -> Ack:
         accepted = self._store.update_with(vehicle, digest)
@@ -307,7 +294,10 @@ class Intake:
 
     def _drop(self, vehicle: str) -> None:
         if vehicle in self._active:
-            self._active.pop(vehicle).discard()
+            incoming = self._active.pop(vehicle)
+            incoming.discard()
+            if (plane := self._plane(incoming)) is not None:
+                plane.forget(incoming.manifest)
 
     def _credit(self) -> int:
         return max(1, min(MAX_CREDIT, TOTAL_CREDIT // max(1, len(self._active))))

@@ -28,7 +28,9 @@ class Sender:
         self.manifest = manifest
         self.answer: Ack | None = None  # the final one
         self.bytes_sent = 0
-        self._path = path
+        self.path = path
+        self.blocks: dict[int, str] = {}  # what to PUT where, as the last answer says
+        self.block_bytes = 0
         self._opened = False
         self._have = bytearray(-(-manifest.chunks // 8))
         self._under_way: dict[int, int] = {}  # index → number of questions asked when it was sent
@@ -63,6 +65,7 @@ class Sender:
         elif len(ack.have) == len(self._have):
             self._opened = True
             self._credit = ack.credit
+            self.blocks, self.block_bytes = ack.blocks, ack.block_bytes
             self._have[:] = ack.have
             settled = {i for i, asked in self._under_way.items() if self._has(i) or asked < ack.query}
             for index in settled:
@@ -94,7 +97,7 @@ class Sender:
             yield Fin(digest=self.manifest.digest, query=self._query)
 
     def _read(self, index: int) -> bytes:
-        with open(self._path, "rb") as stream:
+        with open(self.path, "rb") as stream:
             stream.seek(index * self.manifest.chunk_bytes)
             return stream.read(self.manifest.chunk_bytes)
 

@@ -27,6 +27,7 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 Text = Annotated[str, msgspec.Meta(max_length=500)]
+Url = Annotated[str, msgspec.Meta(max_length=1500)]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
 Size = Annotated[int, msgspec.Meta(ge=1, le=MAX_CHUNKS * CHUNK_BYTES)]
@@ -47,6 +48,7 @@ class TransportReason(StrEnum):
     UNKNOWN_VEHICLE = "unknown_vehicle"
     REVOKED_VEHICLE = "revoked_vehicle"
     RATE_LIMITED = "rate_limited"
+    EXPIRED = "expired"
     STORAGE_FULL = "storage_full"
     WRONG_RUN = "wrong_run"
     STALE_ROUND = "stale_round"
@@ -130,7 +132,8 @@ class State(StrEnum):
 
 class Ack(Message):
     """Aggregator → vehicle. `have` is a bitmap (bit i % 8 of byte i // 8, least first) of the chunks that lie on disk;
-    `credit` is how many others may be under way. ACCEPTED is sent only after fsync and a unique row."""
+    `credit` is how many others may be under way. With `blocks` they don't travel over MQTT: bytes `i * block_bytes` …
+    of the update are PUT to `blocks[i]`. ACCEPTED is sent only after fsync and a unique row."""
 
     kind, signed = 5, True
     digest: Digest
@@ -139,6 +142,8 @@ class Ack(Message):
     query: Count = 0
     credit: Count = 0
     have: Annotated[bytes, msgspec.Meta(max_length=MAX_CHUNKS // 8)] = b""
+    block_bytes: Count = 0
+    blocks: dict[Count, Url] = {}
 
 
 class Pointer(Message):

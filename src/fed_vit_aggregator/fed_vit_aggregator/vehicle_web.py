@@ -1,0 +1,73 @@
+"""HTTPS for vehicles, by client certificate: metadata and files of releases down, blocks of large updates up."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from fed_vit_aggregator.service import AggregatorService
+from fed_vit_autorl.deployment import release
+from fed_vit_autorl.deployment.tuf_repository import FILE_NAME
+from fed_vit_autorl.federated.wire import TransportReason, TransportRefused
+
+_STATUS = {TransportReason.RATE_LIMITED: 429, TransportReason.STORAGE_FULL: 507, TransportReason.MALFORMED: 400}
+
+
+def vehicle_app(service: AggregatorService) -> Starlette:
+    """The TLS layer lets only enrolled vehicles in; files come with ranges, or from the object store."""
+
+    def file(request: Request) -> Response:
+        version, name = request.path_params["version"], request.path_params["name"]
+        try:
+            manifest = service.releases.manifest(version)
+        except release.ReleaseRefused as error:
+            raise HTTPException(404, "no such release") from error
+        if name not in {*manifest.files, release.MANIFEST, release.SIGNATURE}:
+            raise HTTPException(404, "no such file")
+        if service.objects is not None:
+            return RedirectResponse(service.objects.get_url(version, name), 307)
+        return FileResponse(service.releases.folder(version) / name, media_type="application/octet-stream")
+
+    def metadata(request: Request) -> Response:
+        name = request.path_params["name"]
+        path = service.keys.repository.folder / name
+        if not FILE_NAME.fullmatch(name) or not path.is_file():
+            raise HTTPException(404, "no such metadata")
+        return FileResponse(path, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    async def upload(request: Request) -> Response:
+        blocks, path = service.blocks, request.path_params
+        try:
+            size = blocks.admit(path, request.query_params, request.headers.get("content-length", ""))
+            content = await _exactly(request, size)
+            await run_in_threadpool(blocks.put, path["digest"], int(path["block"]), content)
+        except TransportRefused as refusal:
+            service.store.count_refusal(path["vehicle"][:63], refusal.reason)
+            return PlainTextResponse(str(refusal), _STATUS.get(refusal.reason, 403), headers={"Retry-After": "1"})
+        except OSError as error:
+            return PlainTextResponse(str(error), 507)
+        return Response(status_code=204)
+
+    return Starlette(
+        routes=[
+            Route("/v1/releases/{version:int}/{name}", file),
+            Route("/v1/metadata/{name}", metadata),
+            Route("/v1/updates/{vehicle}/{digest}/{block}", upload, methods=["PUT"]),
+        ]
+    )
+
+
+async def _exactly(request: Request, size: int) -> bytes:
+    """A body of this many bytes, read no further; raises `TransportRefused`."""
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > size:
+            break
+    if len(content) != size:
+        raise TransportRefused(TransportReason.TOO_LARGE, f"more or less than {size} bytes")
+    return bytes(content)
