@@ -15,7 +15,6 @@ from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from .episode import Episode, run
 from .worlds import WORLDS
 
-PROCESSES = 2
 FRAME_S = 0.05
 
 
@@ -32,8 +31,9 @@ FRAME_S = 0.05
     show_default=True,
     help="Folder of the episodes' log; those in it are not driven again.",
 )
+@click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="How many at a time.")
 @json_option
-def campaign(episodes: int, first: int, world: str, output: Path, as_json: bool) -> None:
+def campaign(episodes: int, first: int, world: str, output: Path, processes: int, as_json: bool) -> None:
     """Attack the safety shield: bad policies and broken sensors in dense traffic, and count what gets through.
 
     An episode follows from its number alone: to see a failure again, delete the log and give its number as --first.
@@ -48,7 +48,7 @@ def campaign(episodes: int, first: int, world: str, output: Path, as_json: bool)
     missing = [number for number in range(first, first + episodes) if number not in done]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
-        for count, episode in enumerate(_drive(world, missing), 1):
+        for count, episode in enumerate(_drive(world, missing, processes), 1):
             file.write(msgspec.json.encode(episode) + b"\n")
             file.flush()
             done[episode.number] = episode
@@ -101,15 +101,16 @@ def _read(log: Path) -> dict[int, Episode]:
     return {episode.number: episode for episode in episodes}
 
 
-def _drive(world: str, numbers: list[int]) -> Iterator[Episode]:
+def _drive(world: str, numbers: list[int], processes: int) -> Iterator[Episode]:
     """The episodes of these numbers as they end; a block at a time to each process."""
     size = WORLDS[world].block
     blocks = [(world, block, list(group)) for block, group in groupby(numbers, lambda number: number // size)]
-    if len(numbers) == 1:
-        yield from _drive_block(blocks[0])
+    if processes == 1:
+        for block in blocks:
+            yield from _drive_block(block)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with multiprocessing.get_context("spawn").Pool(PROCESSES, maxtasksperchild=200) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=200) as pool:
         for episodes in pool.imap_unordered(_drive_block, blocks):
             yield from episodes
 
