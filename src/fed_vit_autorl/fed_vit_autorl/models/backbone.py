@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional
+
+from .token_merging import Merged
 
 DETAIL_WIDTHS = (16, 24, 64)
 """Channels of the detail maps at strides 2, 4 and 8."""
@@ -42,6 +47,7 @@ class Backbone(nn.Module):
     stem "patch": the ViT cuts the image into patches itself, as timm's do. stem "conv": its patches are cut from the
     detail branch's stride-8 map, which trains much faster from scratch (Xiao et al., "Early convolutions help
     transformers see better", 2021). `name`: any timm ViT instead of the given sizes (stem "patch" only).
+    merged_tokens: so many tokens fewer after each block but the last (see `Merged`); they are un-merged at the end.
     Raises ValueError for sizes that don't fit together.
     """
 
@@ -55,6 +61,7 @@ class Backbone(nn.Module):
         stem: str = "patch",
         name: str = "",
         pretrained: bool = False,
+        merged_tokens: int = 0,
     ) -> None:
         super().__init__()
         if stem not in ("patch", "conv") or (name and stem == "conv"):
@@ -84,6 +91,10 @@ class Backbone(nn.Module):
         self.patch_size = self.vit.patch_embed.patch_size[0] * (8 if stem == "conv" else 1)
         if self.patch_size % 8 or any(side % self.patch_size for side in img_size):
             raise ValueError(f"{img_size} is no multiple of the patch size, or {self.patch_size} none of 8")
+        self.merged_tokens = merged_tokens
+        if merged_tokens:
+            for block in self.vit.blocks:
+                block.attn.fused_attn = False  # with a mask it does not export (torch 2.15)
         self.img_size = img_size
         self.width: int = self.vit.embed_dim
         self.detail = Detail()
@@ -110,10 +121,27 @@ class Backbone(nn.Module):
         image = (image - self.mean) * self.gain if self.pretrained else image - 0.45
         fine, coarse = self.detail(image)
         seen = coarse if self.stem == "conv" else image
-        tokens = self.vit.forward_features(seen) if others is None else self._fused(seen, others, fusion_layer)
-        tokens = tokens[:, self.vit.num_prefix_tokens :]
+        if others is not None:
+            tokens = self._fused(seen, others, fusion_layer)[:, self.vit.num_prefix_tokens :]
+        elif self.merged_tokens:
+            tokens = self._merging(seen)
+        else:
+            tokens = self.vit.forward_features(seen)[:, self.vit.num_prefix_tokens :]
         height, width = (side // self.patch_size for side in self.img_size)
         return tokens.transpose(1, 2).unflatten(2, (height, width)), fine, coarse
+
+    def _merging(self, seen: Tensor) -> Tensor:
+        """(B, N, D) of the patches."""
+        vit, first = self.vit, self.vit.num_prefix_tokens
+        tokens = vit.norm_pre(vit._pos_embed(vit.patch_embed(seen)))
+        prefix, merged = tokens[:, :first], Merged.none(tokens[:, first:])
+        for block in vit.blocks:
+            bias = functional.pad(merged.attention_bias, (first, 0))
+            tokens = block(torch.cat((prefix, merged.tokens), 1), attn_mask=bias)
+            prefix, merged = tokens[:, :first], replace(merged, tokens=tokens[:, first:])
+            if block is not vit.blocks[-1]:
+                merged = merged.merge(min(self.merged_tokens, merged.tokens.shape[1] // 2))
+        return vit.norm(merged.unmerged())
 
     def _fused(self, seen: Tensor, others: Tensor, fusion_layer: int) -> Tensor:
         vit = self.vit

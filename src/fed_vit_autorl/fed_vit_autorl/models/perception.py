@@ -21,8 +21,9 @@ class ViTPerception(nn.Module):
 
     img_size: side of a square image, or (height, width), in pixels, a multiple of the patch size. num_classes: width
     of the image classifier, 0 for none. backbone: name of any timm ViT instead of embed_dim, depth, num_heads.
-    stem: see `Backbone`. head_width: channels of the stride-8 map. heads: names in `HEADS`. `architecture` holds the
-    arguments that build the same model again. Raises ValueError for sizes that don't fit together and unknown heads.
+    stem, merged_tokens: see `Backbone`. head_width: channels of the stride-8 map. heads: names in `HEADS`.
+    `architecture` holds the arguments that build the same model again. Raises ValueError for sizes that don't fit
+    together and unknown heads.
     """
 
     inputs = ("image",)
@@ -42,6 +43,7 @@ class ViTPerception(nn.Module):
         pretrained: bool = False,
         head_width: int = 48,
         heads: Sequence[str] = CAMERA_HEADS,
+        merged_tokens: int = 0,
     ) -> None:
         super().__init__()
         size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
@@ -56,11 +58,14 @@ class ViTPerception(nn.Module):
             "backbone": backbone,
             "head_width": head_width,
             "heads": list(heads),
+            "merged_tokens": merged_tokens,
         }
         if unknown := set(heads) - set(HEADS) or set(CAMERA_HEADS) - set(heads):
             raise ValueError(f"heads: {', '.join(CAMERA_HEADS)} and any of {', '.join(HEADS)}, not {sorted(unknown)}")
         self.heads = tuple(sorted(heads, key=list(HEADS).index))
-        self.backbone = Backbone(size, patch_size, embed_dim, depth, num_heads, stem, backbone, pretrained)
+        self.backbone = Backbone(
+            size, patch_size, embed_dim, depth, num_heads, stem, backbone, pretrained, merged_tokens
+        )
         self.pyramid = Pyramid(self.backbone.width, head_width)
         for name in self.heads:
             self.add_module(name, HEADS[name].make(self.backbone.width, head_width))

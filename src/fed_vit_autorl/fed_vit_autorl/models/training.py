@@ -29,7 +29,9 @@ MAX_GRADIENT_NORM = 5.0
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """AdamW with linear warm-up over a share of the steps and cosine decay to zero."""
+    """AdamW with linear warm-up over a share of the steps and cosine decay to zero; with `sgd` plain SGD at a constant
+    rate, whose steps add up to what it travelled (SCAFFOLD).
+    """
 
     steps: int = 300
     batch_size: int = 8
@@ -38,6 +40,7 @@ class TrainingOptions:
     warmup: float = 0.05
     seed: int = 0
     workers: int = 0
+    sgd: bool = False
 
 
 @dataclass
@@ -71,7 +74,10 @@ def fit(
     """
     progress = progress or Progress()
     device = next(model.parameters()).device
-    optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), options.learning_rate)
+    if options.sgd:
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), options.learning_rate)
+    else:
+        optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), options.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _factor(step, options))
     first = _restore(checkpoint, model, optimizer, schedule) if checkpoint and checkpoint.exists() else 0
     loader = torch.utils.data.DataLoader(
@@ -80,7 +86,9 @@ def fit(
     )  # fmt: skip
     tail: list[dict[str, float]] = []
     model.train()
-    _use_fused_attention(model, device.type != "cpu")  # plain products go back through a CPU in three quarters the time
+    fused = [module for module in model.modules() if isinstance(module, Attention) and module.fused_attn]
+    for module in fused:
+        module.fused_attn = device.type != "cpu"  # plain products go back through a CPU in three quarters of the time
     for step, batch in enumerate(loader, first):
         with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
             raw = model.raw(*(tensor.to(device) for tensor in batch.inputs))
@@ -103,7 +111,8 @@ def fit(
         if checkpoint and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == options.steps):
             _save(checkpoint, step + 1, model, optimizer, schedule)
     model.eval()
-    _use_fused_attention(model, True)
+    for module in fused:
+        module.fused_attn = True
     return {name: float(np.mean([parts[name] for parts in tail])) for name in tail[0]} if tail else {}
 
 
@@ -156,12 +165,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
-def _use_fused_attention(model: nn.Module, fused: bool) -> None:
-    for module in model.modules():
-        if isinstance(module, Attention):
-            module.fused_attn = fused
-
-
 def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.ndim > 1]
@@ -170,6 +173,8 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
 
 def _factor(step: int, options: TrainingOptions) -> float:
+    if options.sgd:
+        return 1.0
     warm = max(1, round(options.warmup * options.steps))
     if step < warm:
         return (step + 1) / warm

@@ -49,6 +49,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     lidar_points: int = 0
     fusion_layer: int = 0
     heads: tuple[str, ...] = CAMERA_HEADS
+    merged_tokens: int = 0
 
     def build(self) -> ViTPerception:
         """The network, untrained. Raises ValueError for sizes that don't fit together."""
