@@ -42,6 +42,7 @@ EXTRAS = {
         "pytest>=8.4",
         "pytest-timeout>=2.4",
         "hypothesis>=6.140",
+        "atheris>=3",
         "ruff>=0.14",
         "ad-rss>=5",
         "stable-baselines3>=2.7",
@@ -57,6 +58,7 @@ COMMANDS = [
     "engine = fed_vit_autorl.edge.engine_build:engine",
     "evaluate = fed_vit_autorl.cli.evaluate:evaluate",
     "federate = fed_vit_autorl.models.federate:federate",
+    "fuzz = fed_vit_autorl.fuzzing.command:fuzz",
     "campaign = fed_vit_autorl.safety.campaign.command:campaign",
 ]
 TRAINING = [

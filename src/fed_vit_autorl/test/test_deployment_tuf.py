@@ -144,7 +144,7 @@ def test_endless_metadata_is_not_read_to_its_end(cloud):
     feed = ReleaseFeed(
         cloud.folder / "v1", cloud.folder / "root.json", "v1", lambda url: (200, iter(lambda: b"x" * 65536, None))
     )
-    with pytest.raises(OSError, match="maximum allowed length"):
+    with pytest.raises(ReleaseRefused, match=r"metadata_malformed.*maximum allowed length"):
         feed.look(URL)
 
 

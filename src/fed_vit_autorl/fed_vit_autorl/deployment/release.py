@@ -161,9 +161,14 @@ def read_manifest(folder: Path, public_keys: Iterable[Ed25519PublicKey]) -> Mani
     signature = _read(Path(folder) / SIGNATURE, 64)
     if not any(_verifies(key, signature, encoded) for key in public_keys):
         raise ReleaseRefused(Reason.BAD_SIGNATURE, "no trusted key signed this manifest")
+    return decode_manifest(encoded)
+
+
+def decode_manifest(encoded: bytes) -> Manifest:
+    """The manifest of canonical JSON whose signature has been checked. Raises ReleaseRefused(bad_manifest)."""
     try:
         manifest = msgspec.json.decode(encoded, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ReleaseRefused(Reason.BAD_MANIFEST, str(error)) from error
     if manifest.format != 1 or manifest.version < 1 or encode_manifest(manifest) != encoded:
         raise ReleaseRefused(Reason.BAD_MANIFEST, "unknown format, version below 1, or not canonical JSON")

@@ -58,6 +58,8 @@ class ReleaseFeed:
             )
             updater.refresh()
             targets = [updater.get_targetinfo(str(channel)) for channel in Channel]
+        except tuf.DownloadLengthMismatchError as error:
+            raise ReleaseRefused(Reason.METADATA_MALFORMED, str(error)) from error
         except tuf.DownloadError as error:
             raise OSError(f"{url}: {error}") from error
         except tuf.RepositoryError as error:
