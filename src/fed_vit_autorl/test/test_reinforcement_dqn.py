@@ -110,6 +110,19 @@ def test_a_buffer_on_disk_goes_on_where_it_was(tmp_path):
         ReplayBuffer(5, (2,), folder=tmp_path)
 
 
+def test_priorities_on_disk_outlive_a_restart(tmp_path):
+    buffer = PrioritisedReplayBuffer(4, (1,), folder=tmp_path, alpha=1.0)
+    for index in range(3):
+        buffer.add([index], 0, 0.0, [index], False)
+    buffer.update(np.arange(3), np.array([1.0, 1.0, 6.0]))
+    del buffer
+    again = PrioritisedReplayBuffer(4, (1,), folder=tmp_path, alpha=1.0, seed=1)
+    share = np.bincount(again.sample(4000)["index"], minlength=4) / 4000
+    np.testing.assert_allclose(share, [0.125, 0.125, 0.75, 0.0], atol=0.01)
+    assert again.add([3], 0, 0.0, [3], False) == 3
+    assert again.sample(4000)["index"].max() == 3
+
+
 def test_trust_is_the_positive_cosine():
     server = {"a": np.array([1.0, 0.0], np.float32)}
     clients = [{"a": np.array(row, np.float32)} for row in ([2.0, 0.0], [1.0, 1.0], [-1.0, 0.0])]

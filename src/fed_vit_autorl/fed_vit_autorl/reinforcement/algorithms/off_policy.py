@@ -108,15 +108,19 @@ class OffPolicyLearner(ABC):
 
 
 class SAC(OffPolicyLearner):
-    """Soft actor-critic with a tuned temperature (Haarnoja et al. 2018)."""
+    """Soft actor-critic with a tuned temperature (Haarnoja et al. 2018); `actor` goes on from one that is there."""
 
     def __init__(
-        self, observations: int, actions: int, config: OffPolicyConfig = OffPolicyConfig(), seed: int = 0
+        self,
+        observations: int,
+        actions: int,
+        config: OffPolicyConfig = OffPolicyConfig(),
+        seed: int = 0,
+        actor: SquashedGaussianActor | None = None,
     ) -> None:
         torch.manual_seed(seed)
-        super().__init__(
-            SquashedGaussianActor(observations, actions, config.hidden), observations, actions, config, seed
-        )
+        actor = actor or SquashedGaussianActor(observations, actions, config.hidden)
+        super().__init__(actor, observations, actions, config, seed)
         self.target_entropy = -float(actions)
         self.log_temperature = torch.zeros((), requires_grad=True)
         self._temperature_optimiser = torch.optim.Adam([self.log_temperature], config.learning_rate)

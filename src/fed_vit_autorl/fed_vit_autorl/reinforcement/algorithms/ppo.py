@@ -56,6 +56,14 @@ def advantages(
     return result
 
 
+def flat(rollout: Rollout) -> dict[str, Tensor]:
+    """The rollout's steps as rows (T · E, …)."""
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(array.reshape(-1, *array.shape[2:])))
+        for name, array in vars(rollout).items()
+    }
+
+
 class PPO:
     """A policy and its value, improved from rollouts.
 
@@ -81,15 +89,12 @@ class PPO:
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Several epochs of clipped updates; returns the mean policy loss, value loss and entropy."""
-        flat = {
-            name: torch.from_numpy(np.ascontiguousarray(array.reshape(-1, *array.shape[2:])))
-            for name, array in vars(rollout).items()
-        }
-        count = len(flat["target"])
+        rows = flat(rollout)
+        count = len(rows["target"])
         losses = []
         for _ in range(self.config.epochs):
             for indices in np.array_split(self._generator.permutation(count), max(1, count // self.config.minibatch)):
-                batch = {name: tensor[indices] for name, tensor in flat.items()}
+                batch = {name: tensor[indices] for name, tensor in rows.items()}
                 loss, parts = self.loss(batch)
                 self._optimiser.zero_grad(set_to_none=True)
                 self.backward(loss)
@@ -100,8 +105,7 @@ class PPO:
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Clipped surrogate, value error and entropy bonus: loss per sample (B,), and the means of its parts."""
         distribution = self.model.policy(batch["observation"])
-        advantage = batch["advantage"]
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        advantage = self.scaled(batch["advantage"])
         ratio = (distribution.log_prob(batch["action"]) - batch["log_probability"]).exp()
         clipped = ratio.clamp(1 - self.config.clip_epsilon, 1 + self.config.clip_epsilon)
         policy = -torch.minimum(ratio * advantage, clipped * advantage)
@@ -110,6 +114,10 @@ class PPO:
         loss = policy + self.config.value_coef * value - self.config.entropy_coef * entropy
         parts = {"policy": policy.mean().item(), "value": value.mean().item(), "entropy": entropy.mean().item()}
         return loss, parts
+
+    def scaled(self, advantage: Tensor) -> Tensor:
+        """Advantages (B,) with mean 0 and deviation 1 over the batch."""
+        return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of the mean of per-sample losses (B,), their norm clipped."""

@@ -30,7 +30,7 @@ class ReplayBuffer:
         folder: Path | None = None,
         seed: int = 0,
     ) -> None:
-        self.capacity = capacity
+        self.capacity, self.folder = capacity, folder
         self._generator = np.random.default_rng(seed)
         layout = {
             "observation": (observation_shape, np.float32),
@@ -74,12 +74,14 @@ class PrioritisedReplayBuffer(ReplayBuffer):
         super().__init__(*args, **options)
         self.alpha, self.beta = alpha, beta
         self._tree = SumTree(self.capacity)
-        self._largest = 1.0
+        self._priority = _array(self.folder, "priority", (self.capacity,), np.float64)
+        self._tree.set(np.arange(self.capacity), self._priority**self.alpha)
+        self._largest = float(self._priority.max()) or 1.0
 
     def add(self, *transition) -> int:
         """Stores one transition with the largest priority seen, so that it is replayed at least once."""
         index = super().add(*transition)
-        self._tree.set(np.array([index]), np.array([self._largest**self.alpha]))
+        self._prioritise(np.array([index]), np.array([self._largest]))
         return index
 
     def sample(self, size: int) -> Batch:
@@ -95,7 +97,11 @@ class PrioritisedReplayBuffer(ReplayBuffer):
         """Priorities |δ| + 1e-6 for the transitions at ``indices``."""
         priority = np.abs(errors) + 1e-6
         self._largest = max(self._largest, float(priority.max()))
-        self._tree.set(indices, priority**self.alpha)
+        self._prioritise(indices, priority)
+
+    def _prioritise(self, indices: NDArray[np.int64], priority: NDArray) -> None:
+        self._priority[indices] = priority
+        self._tree.set(indices, self._priority[indices] ** self.alpha)
 
 
 class SumTree:
