@@ -25,6 +25,7 @@ from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.deployment.processes import dying_with_parent
 
 HOST = "127.0.0.1"
+NICE = ("nice", "-n", "10")  # vehicles that share the machine come first
 START_TIMEOUT_S = 60.0
 
 
@@ -105,11 +106,11 @@ class LocalCloud:
         threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
-                dying_with_parent([*self._launcher, "fed_vit_aggregator", str(self._config_path)]),
+                dying_with_parent([*NICE, *self._launcher, "fed_vit_aggregator", str(self._config_path)]),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **threads},
-                start_new_session=True,
+                process_group=0,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
