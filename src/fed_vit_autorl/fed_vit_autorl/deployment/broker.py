@@ -118,7 +118,7 @@ class Broker:
                 dying_with_parent([program(), "-c", str(self.config_path)]),
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
+                process_group=0,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
