@@ -3,7 +3,7 @@ favour."""
 
 from __future__ import annotations
 
-import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,9 @@ from fed_vit_autorl.deployment.release import Manifest, Reason, ReleaseRefused
 from .runtime import RuntimeRefused
 
 Model = TypeVar("Model")
-LOADER_NICENESS = 10
+LOADING_SWITCH_S = 0.001
+"""How long the loader may keep the interpreter from a frame, while it loads. A lower priority would keep it longer: a
+thread that gets no processor does not give the interpreter back either."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Outcome:
 class HotSwap(Generic[Model]):
     """Holds the active model; `request` loads another in the background, `swap` makes it the active one.
 
-    `load(folder, manifest)` returns a warm model and raises ReleaseRefused or RuntimeRefused; it runs in a thread of
-    low priority. Of several requests during one load only the last is kept. The initial release is loaded at once.
+    `load(folder, manifest)` returns a warm model and raises ReleaseRefused or RuntimeRefused; it runs in a
+    thread. Of several requests during one load only the last is kept. The initial release is loaded at once.
     """
 
     def __init__(
@@ -89,12 +91,14 @@ class HotSwap(Generic[Model]):
         return outcome
 
     def _work(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADER_NICENESS)
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(LOADING_SWITCH_S)
         while True:
             with self._lock:
                 request, self._waiting = self._waiting, None
                 if request is None:
                     self._thread = None
+                    sys.setswitchinterval(usual)
                     return
             ready = self._try(*request)
             with self._lock:
