@@ -54,6 +54,7 @@ COMMANDS = [
     "doctor = fed_vit_autorl.cli.doctor:doctor",
     "bench = fed_vit_autorl.cli.bench:bench",
     "train = fed_vit_autorl.cli.train:train",
+    "tune = fed_vit_autorl.models.tune:tune",
     "prune = fed_vit_autorl.models.prune:prune",
     "engine = fed_vit_autorl.edge.engine_build:engine",
     "evaluate = fed_vit_autorl.cli.evaluate:evaluate",
@@ -71,6 +72,7 @@ EVALUATIONS = [
     "perception = fed_vit_autorl.evaluation.evaluate_perception:perception",
     "labels = fed_vit_autorl.evaluation.evaluate_labels:labels",
     "driving = fed_vit_autorl.reinforcement.evaluate_driving:driving",
+    "scenarios = fed_vit_autorl.reinforcement.evaluate_scenarios:scenarios",
     "cloning = fed_vit_autorl.evaluation.evaluate_cloning:cloning",
 ]
 BENCHES = [

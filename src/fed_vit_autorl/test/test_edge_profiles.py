@@ -47,9 +47,15 @@ def test_each_profile_takes_float32_and_stays_near_the_golden_outputs(base, name
 def test_quantised_models_are_smaller(base):
     graph = release.read_file(*base, "perception.onnx")
     weights = release.read_weights(*base, "perception")
-    size = {name: len(PROFILES[name].make(graph, weights)[0]) for name in ("int8", "int4")}
+    size = {name: len(PROFILES[name].make(graph, weights, {})[0]) for name in ("int8", "int4")}
     dense = sum(tensor.nbytes for tensor in weights.values())
     assert size["int4"] < size["int8"] < 0.6 * dense
+
+
+def test_static_quantisation_needs_samples(base):
+    graph, weights = release.read_file(*base, "perception.onnx"), release.read_weights(*base, "perception")
+    with pytest.raises(ValueError, match="samples"):
+        PROFILES["int8_static"].make(graph, weights, {})
 
 
 def overflowing(base, folder):

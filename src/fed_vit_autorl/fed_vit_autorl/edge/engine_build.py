@@ -12,7 +12,7 @@ from fed_vit_autorl.deployment.release import ReleaseRefused
 from fed_vit_autorl.evaluation.released import release_options, verified
 
 from .profiles import PROFILES
-from .runtime import RuntimeOptions, RuntimeRefused, check_golden, check_weights
+from .runtime import RuntimeOptions, RuntimeRefused, as_floats, check_golden, check_weights
 
 
 @click.group()
@@ -44,7 +44,7 @@ def build(model: Path, trusted: tuple[Path, ...], name: str, profile: str, cache
         weights = release.read_weights(model, manifest, name)
         golden = release.unpack_golden(release.read_file(model, manifest, release.GOLDEN), name)
         check_weights(graph, weights)
-        graph, weights = PROFILES[profile].make(graph, weights)
+        graph, weights = PROFILES[profile].make(graph, weights, as_floats(golden[0]))
         key = native_tensorrt.engine_key(graph, weights, profile)
         plan = native_tensorrt.build_engine(graph, weights)
         runtime = native_tensorrt.TensorRtRuntime(plan)

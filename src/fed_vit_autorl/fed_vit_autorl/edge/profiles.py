@@ -18,20 +18,58 @@ import numpy as np
 import onnx
 import onnxruntime
 
-Model = tuple[bytes, Mapping[str, np.ndarray]]
+Tensors = Mapping[str, np.ndarray]
+Model = tuple[bytes, Tensors]
 """Graph, and the weights that are not in it."""
 
 
 @dataclass(frozen=True)
 class Profile:
     """`make` turns a model into its lighter form; `tolerance` is the relative error that its golden outputs may
-    have."""
+    have.
 
-    make: Callable[[bytes, Mapping[str, np.ndarray]], Model]
+    Some forms need to see what the model will see: samples are float32 inputs by name, their batch the first axis.
+    """
+
+    make: Callable[[bytes, Tensors, Tensors], Model]
     tolerance: float
 
 
-def int8(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
+class Rows:
+    """Samples as ONNX Runtime's calibration reads them: one after the other, then None."""
+
+    def __init__(self, samples: Tensors) -> None:
+        count = min((len(array) for array in samples.values()), default=0)
+        if not count:
+            raise ValueError("static quantisation needs samples to see the activations' ranges on")
+        self._rows = iter([{name: array[i : i + 1] for name, array in samples.items()} for i in range(count)])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._rows, None)
+
+
+def full(graph: bytes, weights: Tensors, samples: Tensors) -> Model:
+    """As it is."""
+    return graph, weights
+
+
+def int8_static(graph: bytes, weights: Tensors, samples: Tensors) -> Model:
+    """Matrix products in 8 bits, activations scaled once for all by what `samples` make of them."""
+    quantization = _quietly("onnxruntime.quantization")
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, "int8.onnx")
+        quantization.quantize_static(
+            folded(graph, weights),
+            target,
+            Rows(samples),
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        return target.read_bytes(), {}
+
+
+def int8(graph: bytes, weights: Tensors, samples: Tensors) -> Model:
     """Matrix products in 8 bits: weights per channel, activations scaled as they come (dynamic quantisation)."""
     quantization = _quietly("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +85,7 @@ def int8(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
         return target.read_bytes(), {}
 
 
-def int4(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
+def int4(graph: bytes, weights: Tensors, samples: Tensors) -> Model:
     """Matrices in 4 bits, in blocks of 32 with a scale each: a model of less than half the size, not a faster one."""
     make = _quietly("onnxruntime.quantization.matmul_nbits_quantizer").MatMulNBitsQuantizer
     quantiser = make(folded(graph, weights), block_size=32, is_symmetric=True, accuracy_level=4)
@@ -55,7 +93,7 @@ def int4(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
     return quantiser.model.model.SerializeToString(), {}
 
 
-def half(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
+def half(graph: bytes, weights: Tensors, samples: Tensors) -> Model:
     """Half precision throughout, for GPUs; inputs and outputs stay float32."""
     float16 = _quietly("onnxruntime.transformers.float16")
     model = float16.convert_float_to_float16(folded(graph, weights), keep_io_types=True)
@@ -63,8 +101,9 @@ def half(graph: bytes, weights: Mapping[str, np.ndarray]) -> Model:
 
 
 PROFILES: dict[str, Profile] = {
-    "full": Profile(lambda graph, weights: (graph, weights), 1e-3),
+    "full": Profile(full, 1e-3),
     "int8": Profile(int8, 0.05),
+    "int8_static": Profile(int8_static, 0.2),
     "int4": Profile(int4, 0.2),
     "half": Profile(half, 0.02),
 }
@@ -76,7 +115,7 @@ def input_shapes(graph: bytes) -> dict[str, tuple[int, ...]]:
     return {entry.name: tuple(side.dim_value for side in entry.type.tensor_type.shape.dim) for entry in inputs}
 
 
-def embedded(graph: bytes, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+def embedded(graph: bytes, weights: Tensors) -> onnx.ModelProto:
     """The model with its weights inside."""
     model = onnx.ModelProto.FromString(graph)
     for tensor in model.graph.initializer:
@@ -87,7 +126,7 @@ def embedded(graph: bytes, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto
     return model
 
 
-def folded(graph: bytes, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+def folded(graph: bytes, weights: Tensors) -> onnx.ModelProto:
     """The model with its weights inside and its constants folded, matrix products left as such."""
     model = embedded(graph, weights)
     options = onnxruntime.SessionOptions()

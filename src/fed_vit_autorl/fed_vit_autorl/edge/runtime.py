@@ -130,7 +130,7 @@ def load(
     golden = release.unpack_golden(release.read_file(folder, manifest, release.GOLDEN), model)
     check_weights(graph, weights)
     options = replace(options, architecture=manifest.architecture.get(model), profile=profile)
-    runtime = create(*PROFILES[profile].make(graph, weights), provider, options)
+    runtime = create(*PROFILES[profile].make(graph, weights, as_floats(golden[0])), provider, options)
     try:
         if expected_inputs is not None and dict(expected_inputs) != runtime.input_shapes:
             found = f"takes {runtime.input_shapes}, the caller feeds {dict(expected_inputs)}"
@@ -142,12 +142,17 @@ def load(
     return runtime
 
 
+def as_floats(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inputs as a model takes them: uint8 stands for value / 255."""
+    return {
+        name: array.astype(np.float32) / 255 if array.dtype == np.uint8 else array for name, array in inputs.items()
+    }
+
+
 def golden_outputs(runtime: ModelRuntime, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Run a golden batch row by row; the batch is the first axis of inputs and outputs, uint8 stands for value /
     255."""
-    scaled = {
-        name: array.astype(np.float32) / 255 if array.dtype == np.uint8 else array for name, array in inputs.items()
-    }
+    scaled = as_floats(inputs)
     count = min((len(array) for array in scaled.values()), default=0)
     try:
         rows = [runtime.run({name: array[row : row + 1] for name, array in scaled.items()}) for row in range(count)]

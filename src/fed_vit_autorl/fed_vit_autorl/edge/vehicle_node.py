@@ -83,7 +83,7 @@ class EdgeVehicleNode:
         if optimization_level not in range(len(LEVELS)):
             raise ValueError(f"optimization_level is 0 to {len(LEVELS) - 1}, not {optimization_level}")
         make = PROFILES[LEVELS[optimization_level]].make
-        self._perceiver = Perceiver(runtime.create(*make(export_perception(model), weights_of(model)), device))
+        self._perceiver = Perceiver(runtime.create(*make(export_perception(model), weights_of(model), {}), device))
         self._camera = camera
         self._learner = PPO(ActorCritic.continuous(1 + 3 * OBJECTS + SECTORS, 2), seed=seed)
         self._experience: deque[Experience] = deque(maxlen=MEMORY)

@@ -31,7 +31,9 @@ from .pruning import pruned_copy
 BASE, PRUNED = Path("releases/base"), Path("releases/pruned")
 SIZES = ((96, 160), (192, 320))
 THREADS = (1, 2)
-QUANTISED = ("int8", "int4")
+QUANTISED = ("int8", "int8_static", "int4")
+MERGED_SHARE = 1 / 12
+"""Of the tokens, merged after each block."""
 ROUNDS, RUNS = 20, 5
 HELD_OUT_SAMPLES = 120
 UNTUNED_RATIO = 0.6
@@ -67,12 +69,15 @@ def bench_vit() -> dict:
         for threads in THREADS:
             for name, found in _measure(whole, pruned, size, threads).items():
                 profiles[f"{name}_{size[0]}x{size[1]}_{threads}t"] = found
-    p50 = {name: profiles[f"{name}_192x320_1t"]["p50_ms"] for name in ("bare", "full", "int8", "pruned")}
-    map50 = _map50({"full": whole, "pruned": pruned} if fine_tuned else {"full": whole})
+    p50 = {name: profiles[f"{name}_192x320_1t"]["p50_ms"] for name in ("bare", "full", "int8", "merged", "pruned")}
+    whole.set_input_size(SIZES[-1])
+    map50 = _map50({"full": whole, "merged": _merging(whole)} | ({"pruned": pruned} if fine_tuned else {}))
     return {
         "profiles": profiles,
         "heads_overhead": p50["full"] / p50["bare"] - 1,
         "int8_ratio": p50["int8"] / p50["full"],
+        "merged_speedup": p50["full"] / p50["merged"],
+        "merged_map50_loss_points": 100 * (map50["full"] - map50["merged"]),
         "pruned_speedup": p50["full"] / p50["pruned"],
         "pruned_map50_loss_points": 100 * (map50["full"] - map50["pruned"]) if fine_tuned else None,
         "map50": map50,
@@ -82,6 +87,13 @@ def bench_vit() -> dict:
 def _load(folder: Path) -> ViTPerception:
     manifest = verified(folder, TRUSTED)
     return build(manifest.architecture["perception"], release.read_weights(folder, manifest, "perception")).eval()
+
+
+def _merging(model: ViTPerception) -> ViTPerception:
+    """The same network, merging tokens as it goes; not trained again."""
+    height, width = (side // model.backbone.patch_size for side in model.img_size)
+    count = round(MERGED_SHARE * height * width)
+    return build({**model.architecture, "merged_tokens": count}, weights_of(model)).eval()
 
 
 def _exported(model: nn.Module, size: tuple[int, int], outputs: tuple[str, ...]) -> Model:
@@ -95,11 +107,12 @@ def _measure(
         model.set_input_size(size)
     full = _exported(whole, size, whole.outputs)
     forms = {"bare": _exported(Bare(size, whole.architecture), size, ("tokens",)), "full": full}
-    forms |= {name: PROFILES[name].make(*full) for name in QUANTISED}
-    forms["pruned"] = _exported(pruned, size, pruned.outputs)
-    forms["pruned_int8"] = PROFILES["int8"].make(*forms["pruned"])
-    engines = {name: runtime.create(*form, options=RuntimeOptions(threads=threads)) for name, form in forms.items()}
     inputs = {"image": np.random.default_rng(0).random((1, 3, *size), np.float32)}
+    forms |= {name: PROFILES[name].make(*full, inputs) for name in QUANTISED}
+    forms["merged"] = _exported(_merging(whole), size, whole.outputs)
+    forms["pruned"] = _exported(pruned, size, pruned.outputs)
+    forms["pruned_int8"] = PROFILES["int8"].make(*forms["pruned"], inputs)
+    engines = {name: runtime.create(*form, options=RuntimeOptions(threads=threads)) for name, form in forms.items()}
     times: dict[str, list[float]] = {name: [] for name in engines}
     for turn in range(ROUNDS + 1):
         for name, engine in engines.items():

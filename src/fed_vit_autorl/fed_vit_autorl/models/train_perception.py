@@ -21,6 +21,7 @@ from fed_vit_autorl.evaluation.released import TRUSTED, verified
 from .model_card import model_card
 from .packaging import build
 from .perception import ViTPerception
+from .tracking import Tracker
 from .training import Progress, TrainingOptions, fit
 from .training_setup import (
     TrainPerception,
@@ -43,6 +44,7 @@ SIGNING_KEY = Path("~/.config/fed-vit-autorl/release.key")
 @click.option("--work", type=click.Path(path_type=Path), default="out/train_perception", help="Samples and checkpoint.")
 @click.option("--key", type=click.Path(path_type=Path), default=SIGNING_KEY, help="Ed25519 key, made if there is none.")
 @click.option("--jobs", type=click.IntRange(1), default=2, help="Processes that collect, then threads that train.")
+@click.option("--track", help="MLflow's tracking URI; a file in --work if left out.", default="")
 @click.option("--fresh", is_flag=True, help="Forget the checkpoint of an earlier run instead of going on from it.")
 @json_option
 def perception(
@@ -53,6 +55,7 @@ def perception(
     work: Path,
     key: Path,
     jobs: int,
+    track: str,
     fresh: bool,
     as_json: bool,
 ) -> None:
@@ -76,10 +79,13 @@ def perception(
         torch.set_num_threads(jobs)
         torch.manual_seed(settings.training.seed)
         model = settings.model.build() if parent is None else _model_of(base, parent)
-        _train(model, settings, drives, checkpoint, bar)
+        described = msgspec.to_builtins(settings) | {"configuration": settings.digest}
+        tracker = Tracker(work, track, output.name, described)
+        _train(model, settings, drives, checkpoint, bar, tracker)
         files, golden = packaged(model, held_out)
         engine = runtime.create(files["perception.onnx"], release.decode_weights(files["perception.safetensors"]))
         figures = figures_by_domain(engine, held_out, bar)
+        tracker.ended(as_metrics(figures))
     batches, architecture = {"perception": golden}, {"perception": model.architecture}
     command = f"fedvit train perception --config {config}" + (f" --base {base}" if base else "")
     command += "".join(f" --set {change}" for change in changes)
@@ -106,7 +112,12 @@ def _model_of(folder: Path, manifest: Manifest) -> ViTPerception:
 
 
 def _train(
-    model: ViTPerception, settings: TrainPerception, folders: Sequence[Path], checkpoint: Path, bar: Bar
+    model: ViTPerception,
+    settings: TrainPerception,
+    folders: Sequence[Path],
+    checkpoint: Path,
+    bar: Bar,
+    tracker: Tracker,
 ) -> None:
     options = TrainingOptions(**msgspec.structs.asdict(settings.training), workers=1)
     task = bar.add_task("training", total=options.steps)
@@ -114,5 +125,6 @@ def _train(
     def report(step: int, parts: dict[str, float]) -> None:
         losses = " ".join(f"{name} {value:.2f}" for name, value in parts.items())
         bar.update(task, completed=step + 1, description=f"training ({losses})")
+        tracker.step(step, parts)
 
     fit(model, batches_of(settings, folders, model, options.seed), options, Progress(report), checkpoint)
