@@ -33,11 +33,13 @@ def test_a_straight_arc_is_straight():
 
 
 def test_turning_the_wheels_takes_its_time():
-    # 0.2 rad at 0.5 rad/s take 0.4 s: 4 m at 10 m/s; the heading is the mean curvature times the way.
-    c = slew(ORIGIN, 10.0, 0.0, 0.2, A)
-    assert c.way[-1] == pytest.approx(4.0)
-    assert c.heading[-1] == pytest.approx(0.5 * math.tan(0.2) / 2.7 * 4.0)
-    assert c.y[-1] == pytest.approx(math.tan(0.2) / 2.7 * 4.0**2 / 6.0, rel=0.15)
+    # 0.2 rad at 0.5 rad/s take 0.4 s: 3.2 m at 8 m/s; the heading is the mean curvature times the way.
+    c = slew(ORIGIN, 8.0, 0.0, 0.2, A)
+    assert c.way[-1] == pytest.approx(3.2)
+    assert c.heading[-1] == pytest.approx(0.5 * math.tan(0.2) / 2.7 * 3.2)
+    assert c.y[-1] == pytest.approx(math.tan(0.2) / 2.7 * 3.2**2 / 6.0, rel=0.15)
+    # At 18 m/s only 0.1 rad/s are allowed (see `steering_rate`): 2 s.
+    assert slew(ORIGIN, 18.0, 0.0, 0.2, A).way[-1] == pytest.approx(36.0)
     assert slew(ORIGIN, 10.0, 0.2, 0.2, A).way[-1] == pytest.approx(0.1)
 
 

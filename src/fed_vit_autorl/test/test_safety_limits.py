@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fed_vit_autorl.safety.assumptions import Assumptions, table
-from fed_vit_autorl.safety.limits import Constraint, ConstraintHandler, steering_range
+from fed_vit_autorl.safety.limits import Constraint, ConstraintHandler, steering_range, steering_rate
 from fed_vit_autorl.safety.reasons import Reason
 from fed_vit_autorl.safety.types import Action
 
@@ -152,3 +152,14 @@ def test_an_assumption_that_can_not_be_is_refused(value):
 
 def test_half_the_width():
     assert Assumptions(width=2.0).half_width == 1.0
+
+
+@pytest.mark.parametrize(
+    ("speed", "rate"), [(0.0, 0.5), (-1.9, 0.5), (8.0, 0.5), (18.0, 0.1), (-18.0, 0.1), (30.0, 0.036)]
+)
+def test_the_wheels_turn_slower_at_speed(speed, rate):
+    # The lateral acceleration's 3.6 m/s² within the 0.3 s of the response: 12 m/s³; 12 * 2.7 / 18² = 0.1 rad/s
+    assert steering_rate(speed, A) == pytest.approx(rate)
+    change = HANDLER.limits(speed, 0.01, 0.5)[0]
+    assert change.reason is Reason.STEERING_RATE
+    assert change.steering == pytest.approx((0.01 - 0.5 * rate, 0.01 + 0.5 * rate))

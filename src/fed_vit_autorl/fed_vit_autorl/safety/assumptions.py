@@ -54,9 +54,7 @@ class Assumptions:
     clear_height: float = _assume(2.4, "m", "vehicle 1.5 + suspension and pitch: higher is passed under")
     least_obstacle: float = _assume(0.1, "m²", "seen area of what must be avoided: 0.25 x 0.4; less, close by, is rain")
     lidar_cell: float = _assume(6.1e-4, "sr", "one return of a 16 x 360 scan over 30°: 1° x 2°")
-    spray_share: float = _assume(
-        0.5, "1", "of the least obstacle's returns, around each one: half may be hidden"
-    )
+    spray_share: float = _assume(0.5, "1", "of the least obstacle's returns, around each one: half may be hidden")
     lidar_range: float = _assume(80.0, "m", "farther returns are ignored")
     min_returns: float = _assume(100, "points", "a scan with fewer is empty")
     sector_returns: float = _assume(2, "points", "a 15° sector with fewer is blind")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fed_vit_autorl.reinforcement.route import Pose, Route
 
 from .assumptions import Assumptions
+from .limits import steering_rate
 
 SPACING_M = 1.0
 SHORTEST_M = 0.1
@@ -61,7 +62,7 @@ def arc(pose: Pose, curvature: float, length: float) -> Corridor:
 
 def slew(pose: Pose, speed: float, steering: float, target: float, a: Assumptions) -> Corridor:
     """Poses while the wheels turn from `steering` to `target` [rad] at the steering rate, driven at `speed` [m/s]."""
-    length = max(speed * abs(target - steering) / a.max_steering_rate, SHORTEST_M)
+    length = max(speed * abs(target - steering) / steering_rate(speed, a), SHORTEST_M)
     way = np.linspace(0.0, length, max(int(np.ceil(length / SPACING_M)), 1) + 1)
     # Curvature grows linearly (a clothoid); the chords' directions are the headings midway.
     curvature = np.tan(steering) / a.wheelbase, np.tan(target) / a.wheelbase
@@ -124,12 +125,15 @@ def contacts(corridor: Corridor, points: NDArray[np.float64], a: Assumptions) ->
     The clearance holds for what is ahead. What stands beside the body already only counts if the body itself sweeps it,
     so that a parked car alongside does not hold the ego for ever.
     """
-    dx, dy = points[:, :1] - corridor.x, points[:, 1:] - corridor.y
     cos, sin = np.cos(corridor.heading), np.sin(corridor.heading)
-    along, across = dx * cos + dy * sin, dy * cos - dx * sin
+    # Everything relative to the corridor's beginning, so that two matrix products turn all points into all poses.
+    origin = np.array([corridor.x[0], corridor.y[0]])
+    x, y = corridor.x - origin[0], corridor.y - origin[1]
+    along = (points - origin) @ np.stack((cos, sin)) - (x * cos + y * sin)
+    across = (points - origin) @ np.stack((-sin, cos)) - (y * cos - x * sin)
     margin = np.where(along[:, 0] > a.front, a.lateral_clearance, ABREAST_CLEARANCE_M)
-    passing = (along >= -a.rear) & (along <= a.front)
-    gap = np.where(passing, np.abs(across) - a.half_width, np.inf)
+    gap = np.where(np.abs(along - 0.5 * (a.front - a.rear)) <= 0.5 * (a.front + a.rear), np.abs(across), np.inf)
+    gap -= a.half_width
     touching = gap < margin[:, None]
     row = np.arange(len(points))
     first, nearest = touching.argmax(axis=1), gap.argmin(axis=1)

@@ -49,6 +49,8 @@ class Guide:
         self._a = assumptions
         self._made_of: tuple[Proposal | None, EgoState | None] = (None, None)
         self._made: tuple[Route | None, tuple[Reason, ...]] = (None, ())
+        self._compared: tuple[Route | None, Route | None] = (None, None)
+        self._agreed = False
 
     def guide(
         self,
@@ -75,9 +77,9 @@ class Guide:
         path, faults = self._made
         if on_route is None:
             return Guidance(path, None, None, 0.0, NO_LIMITS, faults)
-        limits = LIMITS_AHEAD_M, np.array([route.speed_limit(on_route.s + way) for way in LIMITS_AHEAD_M])
+        limits = LIMITS_AHEAD_M, route.speed_limit(on_route.s + LIMITS_AHEAD_M)
         reference, start = route, on_route.s
-        if path is not None and self._agrees(path, route, on_route):
+        if path is not None and self._agrees(path, route, on_route.s):
             reference, start = path, None
         return Guidance(reference, start, on_route, float(route.curvature(on_route.s)), limits, faults)
 
@@ -105,8 +107,10 @@ class Guide:
         except RouteRefused:
             return None, ()  # shorter than 2 m: a vehicle that is about to stand plans no way
 
-    def _agrees(self, path: Route, route: Route, on_route: Projection) -> bool:
-        """Whether the path stays within the lane deviation of the route."""
-        end = on_route.s + path.length + LOOK_BEHIND_M
-        _, lateral = route.project_points(path.points, on_route.s - LOOK_BEHIND_M, end)
-        return bool((np.abs(lateral) <= self._a.max_lane_deviation).all())
+    def _agrees(self, path: Route, route: Route, s: float) -> bool:
+        """Whether the path stays within the lane deviation of the route; asked once, when the ego is at `s`."""
+        if self._compared != (path, route):
+            _, lateral = route.project_points(path.points, s - LOOK_BEHIND_M, s + path.length + LOOK_BEHIND_M)
+            self._agreed = bool((np.abs(lateral) <= self._a.max_lane_deviation).all())
+            self._compared = (path, route)
+        return self._agreed

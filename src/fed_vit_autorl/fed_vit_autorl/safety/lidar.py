@@ -13,6 +13,7 @@ MAX_POINTS = 1 << 18
 MAX_CLUSTERS = 128
 CELL_M = 0.4
 SMEAR_M = 0.6
+SMEAR_STEPS = np.array([-1.0, -0.5, 0.5, 1.0], np.float32)[:, None, None]  # below a cell: a cluster holds a point
 SUPPORT_CELL_M = 0.2
 SUPPORT_RANGE_M = 12.0
 GRID_BACK_M, GRID_AHEAD_M, GRID_SIDE_M = 15.0, 70.0, 25.0
@@ -117,9 +118,8 @@ def cluster(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], int]:
     smear = planar * (SMEAR_M / np.maximum(np.hypot(planar[:, 0], planar[:, 1]), SMEAR_M))[:, None]
     grid = np.zeros((_COLUMNS, _ROWS), bool)
     grid[column[inside], row[inside]] = True
-    for share in (-1.0, -0.5, 0.5, 1.0):  # steps shorter than a cell leave no gap, so every cluster holds a point
-        smeared, across, within = _cells(planar + np.float32(share) * smear)
-        grid[smeared[within], across[within]] = True
+    smeared, across, within = _cells((planar + SMEAR_STEPS * smear).reshape(-1, 2))
+    grid[smeared[within], across[within]] = True
     names, count = ndimage.label(grid, structure=_CONNECTED)
     labels = np.where(inside, names[column, row], 0).astype(np.int64)
     if count > MAX_CLUSTERS:
@@ -129,8 +129,8 @@ def cluster(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], int]:
 
 def _cells(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Column and row (N,) of planar points' cells, 0 where they are not `inside` the grid."""
-    column = np.floor((points[:, 0] + GRID_BACK_M) / CELL_M).astype(np.int64)
-    row = np.floor((points[:, 1] + GRID_SIDE_M) / CELL_M).astype(np.int64)
+    column = np.floor((points[:, 0] + GRID_BACK_M) * (1.0 / CELL_M)).astype(np.int64)
+    row = np.floor((points[:, 1] + GRID_SIDE_M) * (1.0 / CELL_M)).astype(np.int64)
     inside = (column >= 0) & (column < _COLUMNS) & (row >= 0) & (row < _ROWS)
     return np.where(inside, column, 0), np.where(inside, row, 0), inside
 
@@ -161,8 +161,9 @@ def thin(points: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def boxes(points: NDArray[np.float64], labels: NDArray[np.int64], clusters: int) -> NDArray[np.float64]:
-    """Axis-aligned boxes (clusters, 4) x_min, y_min, x_max, y_max of planar points (N, 2)."""
-    low, high = np.full((clusters + 1, 2), np.inf), np.full((clusters + 1, 2), -np.inf)
-    np.minimum.at(low, labels, points)
-    np.maximum.at(high, labels, points)
-    return np.concatenate((low, high), axis=1)[1:]
+    """Axis-aligned boxes (clusters, 4) x_min, y_min, x_max, y_max of planar points (N, 2); every cluster has some."""
+    if not clusters:
+        return np.zeros((0, 4))
+    order = np.argsort(labels, kind="stable")
+    grouped, start = points[order], np.searchsorted(labels, np.arange(1, clusters + 1), sorter=order)
+    return np.concatenate((np.minimum.reduceat(grouped, start), np.maximum.reduceat(grouped, start)), axis=1)

@@ -10,7 +10,6 @@ from .assumptions import Assumptions
 from .reasons import Reason
 from .types import Action, Command
 
-# Road-wheel angle over speed: the vehicle's range, then what the lateral acceleration allows (see `steering_range`).
 CRAWL_M_S = 2.0
 TOLERANCE = 1e-6
 HOLD_BRAKE = 0.4
@@ -42,6 +41,16 @@ def steering_range(speed: float, a: Assumptions) -> float:
     return min(a.max_steering_angle, math.atan(a.max_lateral_acceleration * a.wheelbase / speed**2))
 
 
+def steering_rate(speed: float, a: Assumptions) -> float:
+    """Greatest rate of the road wheels [rad/s]: v² δ' / L builds up the lateral acceleration's bound no faster than
+    within the response time; the vehicle's own rate at a crawl.
+    """
+    if abs(speed) < CRAWL_M_S:
+        return a.max_steering_rate
+    jerk = a.max_lateral_acceleration / a.response_time
+    return min(a.max_steering_rate, jerk * a.wheelbase / speed**2)
+
+
 class ConstraintHandler:
     """Limits of the vehicle and projection onto what the constraints allow.
 
@@ -55,7 +64,7 @@ class ConstraintHandler:
     def limits(self, speed: float, previous_steering: float, dt: float) -> list[Constraint]:
         """The vehicle's own limits at this speed [m/s], `dt` [s] after the previous steering [rad]."""
         a = self.assumptions
-        widest, change = steering_range(speed, a), a.max_steering_rate * max(dt, 0.0)
+        widest, change = steering_range(speed, a), steering_rate(speed, a) * max(dt, 0.0)
         return [
             Constraint(Reason.STEERING_RATE, steering=(previous_steering - change, previous_steering + change)),
             Constraint(Reason.STEERING_RANGE, steering=(-widest, widest)),

@@ -13,7 +13,7 @@ from fed_vit_autorl.reinforcement.route import Pose, to_map
 from .assumptions import Assumptions
 from .corridor import contacts, plan
 from .guidance import Guidance, Guide
-from .limits import Constraint, ConstraintHandler
+from .limits import Constraint, ConstraintHandler, steering_rate
 from .mrm import NORMAL, Manoeuvre, MrmState, advance, clear
 from .reasons import Reason
 from .rules import RuleChecker, Situation, free_way
@@ -119,7 +119,7 @@ class SafetyShield:
             best = judge(tracking)
             wanted = Action(tracking, min(wanted.acceleration, -manoeuvre.deceleration(a)))
         action, moved = self.handler.project(Action(best.steering, wanted.acceleration), best.constraints)
-        within_a_frame = abs(action.steering - wanted.steering) < a.max_steering_rate * FRAME_S
+        within_a_frame = abs(action.steering - wanted.steering) < steering_rate(ego.speed, a) * FRAME_S
         moved = tuple(reason for reason in moved if reason is not Reason.STEERING_RATE or not within_a_frame)
         reasons = tuple(dict.fromkeys((*manoeuvre.reasons, *avoided, *moved, *guidance.faults)))
         progress = guidance.on_route.s if guidance.on_route else None

@@ -67,7 +67,8 @@ def scan_fault(scan: Scan | None, now: float, a: Assumptions) -> Reason | None:
     """Missing, not finite (a dense scan with NaN, or a stamp that is none), empty, from the future or stale."""
     if scan is None:
         return Reason.LIDAR_MISSING
-    finite = np.count_nonzero(np.isfinite(scan.points[:MAX_POINTS, :3].sum(axis=1)))
+    x, y, z = scan.points[:MAX_POINTS, :3].T
+    finite = np.count_nonzero(np.isfinite(x + y + z))
     broken = scan.dense and finite < min(len(scan.points), MAX_POINTS)
     if not math.isfinite(scan.stamp) or broken:
         return Reason.LIDAR_NOT_FINITE
