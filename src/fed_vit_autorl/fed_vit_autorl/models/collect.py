@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -14,17 +15,17 @@ from rich.progress import Progress as Bar
 
 from fed_vit_autorl.data.sample import Sample
 from fed_vit_autorl.data.store import ExperienceStore
-from fed_vit_autorl.reinforcement.expert import Expert
-from fed_vit_autorl.reinforcement.vehicle import pedals
+from fed_vit_autorl.reinforcement import closed_loop
+from fed_vit_autorl.reinforcement.drivers import ExpertDriver
 from fed_vit_autorl.simulation.config import EgoConfig, WorldConfig
 from fed_vit_autorl.simulation.observation import Observation
 from fed_vit_autorl.simulation.town import TownSpec
-from fed_vit_autorl.simulation.vehicle import Control
 from fed_vit_autorl.simulation.world import World
 
 STEP_S = 0.1
 WARM_UP_S = 4.0
 ROUTE_M = 600.0
+LIMIT_S = 60.0
 CAPACITY_BYTES = 64 << 30
 
 
@@ -68,15 +69,14 @@ def collect(drive: Drive, folder: Path, report: Callable[[int], None] = lambda k
     with World(config) as world:
         # The sensors are there, but they look only when a sample is kept.
         world.config = replace(config, image=False, scan=False)
-        run = 0
-        while kept < drive.samples:
-            observations = world.reset(drive.seed + 1000 * kept + run)
-            run += 1
-            experts = {name: Expert(seen.route.line) for name, seen in observations.items()}
+        for run in count():
+            if kept >= drive.samples:
+                break
             due = WARM_UP_S
-            while kept < drive.samples and _goes_on(observations):
-                controls = {name: _control(experts[name], seen, config) for name, seen in observations.items()}
-                observations = world.step(controls)
+            seed = drive.seed + 1000 * kept + run
+            for observations, _ in closed_loop.drive(world, seed, lambda _, seen: ExpertDriver(seen), LIMIT_S):
+                if kept >= drive.samples or _is_over(observations):
+                    break
                 if world.stamp < due:
                     continue
                 due += drive.interval_s
@@ -105,14 +105,10 @@ def _collect_one(job: tuple[Drive, Path]) -> int:
     return collect(*job)
 
 
-def _goes_on(observations: dict[str, Observation]) -> bool:
+def _is_over(observations: Mapping[str, Observation]) -> bool:
+    """Half of the egos have arrived or collided."""
     running = [seen for seen in observations.values() if seen.completion < 1 and not seen.truth.collided]
-    return 2 * len(running) > len(observations) and next(iter(observations.values())).stamp < 60.0
-
-
-def _control(expert: Expert, seen: Observation, config: WorldConfig) -> Control:
-    decision = expert.decide(seen.ego, seen.truth.users, seen.truth.stop_line)
-    return Control(decision.steering, *pedals(decision.acceleration, seen.ego.speed, config.vehicle))
+    return 2 * len(running) <= len(observations)
 
 
 def _sample(world: World, name: str, seen: Observation, drive: Drive) -> Sample:
