@@ -15,5 +15,6 @@ def evaluate() -> None:
       fedvit evaluate perception --data camvid:DIR --model M  a release on real pictures
       fedvit evaluate labels                                  what LiDAR and driven track are worth as labels
       fedvit evaluate driving --json                          100 routes in towns that no training saw, with ablations
+      fedvit evaluate scenarios --json                        cut-ins, jaywalkers, debris, failing sensors, bad weather
       fedvit evaluate cloning --bag my_drive --model driver   a cloned driver against its human
     """

@@ -11,6 +11,7 @@ from fed_vit_autorl.reinforcement.drivers import Action, Driver
 from fed_vit_autorl.simulation.actors import EGO_KIND, KINDS
 from fed_vit_autorl.simulation.events import Collision, Event, RedLightRun
 from fed_vit_autorl.simulation.observation import Observation
+from fed_vit_autorl.simulation.scenarios import Scenario
 from fed_vit_autorl.simulation.vehicle import VehicleParameters
 from fed_vit_autorl.simulation.world import World
 
@@ -19,10 +20,17 @@ NEAR_M = 40.0
 
 
 def drive(
-    world: World, seed: int, make_driver: MakeDriver, limit_s: float = 300.0
+    world: World,
+    seed: int,
+    make_driver: MakeDriver,
+    limit_s: float = 300.0,
+    scenarios: Mapping[str, Scenario] | None = None,
 ) -> Iterator[tuple[Mapping[str, Observation], Mapping[str, Action]]]:
-    """Each frame's observations and the drivers' actions, until every ego has finished or `limit_s` has passed."""
-    observations = world.reset(seed)
+    """Each frame's observations and the drivers' actions, until every ego has finished or `limit_s` has passed.
+
+    `scenarios` by ego make it difficult.
+    """
+    observations = world.reset(seed, scenarios) if scenarios else world.reset(seed)
     drivers = {name: make_driver(name, observation) for name, observation in observations.items()}
     while True:
         actions = {name: drivers[name].act(observation) for name, observation in observations.items()}
@@ -33,10 +41,16 @@ def drive(
         observations = world.step({name: action.control for name, action in actions.items()})
 
 
-def record(world: World, seed: int, make_driver: MakeDriver, limit_s: float = 300.0) -> list[RunLog]:
-    """One run log per ego. A collision ends that ego's record, as the CARLA leaderboard's blocked vehicle would."""
+def record(
+    world: World,
+    seed: int,
+    make_driver: MakeDriver,
+    limit_s: float = 300.0,
+    scenarios: Mapping[str, Scenario] | None = None,
+) -> list[RunLog]:
+    """One run log per ego, see `drive`."""
     recorders: dict[str, Recorder] = {}
-    for observations, actions in drive(world, seed, make_driver, limit_s):
+    for observations, actions in drive(world, seed, make_driver, limit_s, scenarios):
         for name, observation in observations.items():
             label = f"{world.config.town.kind}-{world.config.town.seed}/{seed}/{name}"
             recorders.setdefault(name, Recorder(label)).add(observation, actions[name])

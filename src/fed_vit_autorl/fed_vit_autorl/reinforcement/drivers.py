@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +26,7 @@ from fed_vit_autorl.safety.types import Proposal, SceneHint
 from fed_vit_autorl.simulation.observation import Observation
 from fed_vit_autorl.simulation.vehicle import Control, VehicleParameters
 
-Perception = Callable[[Observation], SceneView]
+Perception = Callable[[Observation], SceneView | None]
 STOPPING_BRAKE = 0.4
 OPERATOR_S = 10.0
 
@@ -34,13 +34,15 @@ OPERATOR_S = 10.0
 @dataclass(frozen=True)
 class Action:
     """What a driver does: the control, the path (20, 2) [m] in `base_link` behind it, the scene it was decided on,
-    and the reason where something other than the driver's own will decided.
+    and the reason where something other than the driver's own will decided. `stamp` [s] is the frame's that it answers,
+    None for the one at hand.
     """
 
     control: Control
     path: np.ndarray
     scene: SceneView | None = None
     intervention: str = ""
+    stamp: float | None = None
 
 
 class Driver(Protocol):
@@ -67,16 +69,24 @@ class ExpertDriver:
 
 
 class PolicyDriver:
-    """The policy on a perception; where it has no answer it brakes, as the node does."""
+    """The policy on a perception; where it has no answer it brakes, as the node does, and without a picture it has
+    nothing new to say: its last action stands, with its age.
+    """
 
     def __init__(self, observation: Observation, policy: ModelRuntime, perception: Perception):
         self._io = PolicyIO(route_of(observation.route), policy.input_shapes["features"][1])
         self._policy, self._perception = policy, perception
         self._steering = 0.0
+        self._last = Action(Control(0.0, 0.0, STOPPING_BRAKE), np.zeros((0, 2)))
 
     def act(self, observation: Observation) -> Action:
         """See `Driver`."""
         scene = self._perception(observation)
+        if scene is not None:
+            self._last = replace(self._answer(observation, scene), stamp=observation.stamp)
+        return self._last
+
+    def _answer(self, observation: Observation, scene: SceneView) -> Action:
         try:
             inputs = self._io.encode(scene, observation.ego, light_of(observation))
             proposal = self._io.decode(self._policy.run(inputs), observation.ego.speed)
@@ -101,9 +111,10 @@ class ShieldedDriver:
         """
         action, now = self._driver.act(observation), observation.stamp
         wanted = action.control
-        proposal = Proposal(now, wanted.steering_angle, wanted.throttle, wanted.brake, action.path)
+        stamp = now if action.stamp is None else action.stamp
+        proposal = Proposal(stamp, wanted.steering_angle, wanted.throttle, wanted.brake, action.path)
         inputs = inputs_of(observation, self._route, proposal)
-        inputs.scene = None if action.scene is None else SceneHint(now, action.scene.positions)
+        inputs.scene = None if action.scene is None else SceneHint(stamp, action.scene.positions)
         if inputs.collision:
             self._cleared_at = now + OPERATOR_S
         elif now >= self._cleared_at:
@@ -115,13 +126,17 @@ class ShieldedDriver:
 
 
 class ModelPerception:
-    """The perception model on the observation's image and LiDAR points, as the perception node does it."""
+    """The perception model on the observation's image and LiDAR points, as the perception node does it: without an
+    image there is no scene.
+    """
 
     def __init__(self, perceiver: Perceiver):
         self._perceiver = perceiver
         self._ground: Ground | None = None
 
-    def __call__(self, observation: Observation) -> SceneView:
+    def __call__(self, observation: Observation) -> SceneView | None:
+        if observation.image is None:
+            return None
         seen = self._perceiver(observation.image)
         if self._ground is None:
             self._ground = Ground.seen_by(observation.camera, *seen.masks["free_space"].shape)
