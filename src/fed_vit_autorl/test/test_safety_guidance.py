@@ -31,7 +31,7 @@ def guide(points=None, route=ROAD, pose=HERE, near=None, ego=EGO):
     return Guide(A).guide(None if points is None else proposal(points), ego, route, pose, near)
 
 
-@pytest.mark.parametrize(("offset", "followed"), [(0.0, True), (0.99, True), (-0.99, True), (1.01, False)])
+@pytest.mark.parametrize(("offset", "followed"), [(0.0, True), (1.0, True), (-1.0, True), (1.01, False)])
 def test_a_path_is_followed_while_it_stays_within_the_lane_deviation(offset, followed):
     found = guide(path(offset))
     assert (found.reference is not ROAD) is followed

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fed_vit_autorl.safety.assumptions import Assumptions, table
+from fed_vit_autorl.safety.assumptions import Assumptions, _assume, table
 from fed_vit_autorl.safety.limits import Constraint, ConstraintHandler, steering_range, steering_rate
 from fed_vit_autorl.safety.reasons import Reason
 from fed_vit_autorl.safety.types import Action
@@ -135,8 +135,14 @@ def test_a_vehicle_that_stands_is_held_until_it_is_asked_to_go(acceleration, bra
     assert command.hazard_lights
 
 
+def test_an_assumption_carries_its_unit_and_its_source():
+    item = _assume(2.0, "m", "a ruler")
+    assert (item.default, dict(item.metadata)) == (2.0, {"unit": "m", "source": "a ruler"})
+
+
 def test_every_assumption_has_a_unit_and_a_source():
-    rows = table().splitlines()[2:]
+    head, rule, *rows = table().splitlines()
+    assert (head, rule) == ("| assumption | value | unit | source |", "|---|---|---|---|")
     assert len(rows) == len(Assumptions.__dataclass_fields__)
     assert "| `assured_brake` | 5 | m/s² |" in table()
     assert "| `width` | 2 | m |" in table(Assumptions(width=2.0))

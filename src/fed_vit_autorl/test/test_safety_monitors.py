@@ -58,7 +58,7 @@ def test_the_first_odometry_says_nothing_of_acceleration():
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "fault"), [(1.49, 0.0, None), (1.51, 0.0, Reason.ODOMETRY_JUMP), (0.5, -1.01, Reason.ODOMETRY_JUMP)]
+    ("x", "y", "fault"), [(1.5, 0.0, None), (1.51, 0.0, Reason.ODOMETRY_JUMP), (0.5, -1.01, Reason.ODOMETRY_JUMP)]
 )
 def test_a_pose_that_the_speed_does_not_lead_to_is_a_jump(x, y, fault):
     monitor = LocalisationMonitor(A)

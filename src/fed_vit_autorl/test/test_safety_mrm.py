@@ -48,6 +48,11 @@ def test_without_room_it_stops_hard(room, behaviour):
     assert m.behaviour is behaviour
 
 
+def test_a_stop_that_just_fits_is_comfortable():
+    exact = Assumptions(response_time=0.5, comfortable_brake=4.0)  # 4 m/s: 0.5 s · 4 m/s + 4² / 8 = 4 m
+    assert advance(NORMAL, (STALE,), 4.0, 4.0, 0.0, exact).behaviour is Behaviour.COMFORTABLE_STOP
+
+
 def test_an_emergency_stays_one_when_room_appears():
     m = advance(NORMAL, (STALE,), 10.0, 5.0, 0.0, A)
     m = advance(m, (STALE,), 9.0, FAR, 0.02, A)
@@ -111,8 +116,13 @@ def test_a_speed_that_is_not_known_means_full_brake_and_no_success():
     assert advance(m, (), 5.0, FAR, 60.51, A) == NORMAL
 
 
+def test_a_speed_that_is_lost_on_the_way_means_full_brake():
+    m = drive(NORMAL, ((STALE,), 8.0, 0.0), ((), None, 0.1))
+    assert m.behaviour is Behaviour.EMERGENCY_STOP
+
+
 # 8 m/s at 4 m/s² take 2 s; half as long again and a second: 4 s.
-@pytest.mark.parametrize(("now", "state"), [(3.99, MrmState.OPERATING), (4.01, MrmState.FAILED)])
+@pytest.mark.parametrize(("now", "state"), [(4.0, MrmState.OPERATING), (4.01, MrmState.FAILED)])
 def test_brakes_that_do_not_brake_are_noticed(now, state):
     m = drive(NORMAL, ((STALE,), 8.0, 0.0), ((STALE,), 7.9, now))
     assert m.state is state

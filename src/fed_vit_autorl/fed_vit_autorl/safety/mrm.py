@@ -110,9 +110,8 @@ def _operate(
         since=before.since if started else now,
         healthy_since=math.nan,
     )
-    if not started:
-        planned = (speed or 0.0) / after.deceleration(a)
-        after = replace(after, deadline=now + PATIENCE * planned + 1.0 if speed is not None else math.inf)
+    if not started and speed is not None:
+        after = replace(after, deadline=now + PATIENCE * speed / after.deceleration(a) + 1.0)
     return _progress(after, speed, room, now, a)
 
 
