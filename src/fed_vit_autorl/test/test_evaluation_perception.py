@@ -3,7 +3,7 @@ import pytest
 
 from fed_vit_autorl.data.classes import SEMANTIC_CLASSES
 from fed_vit_autorl.data.sample import CameraModel, Labels, Sample
-from fed_vit_autorl.evaluation.perception import Perceived, PerceptionEvaluator, fairness, robustness
+from fed_vit_autorl.evaluation.perception import Perceived, PerceptionEvaluator, fairness, robustness, setting_of
 from fed_vit_autorl.evaluation.segmentation import Confusion, mean_iou
 
 W, H = 64, 48
@@ -96,13 +96,21 @@ def test_semantic_labels_alone_are_per_class_of_the_semantic_classes():
 
 
 def test_fairness_is_the_gap_between_settings():
-    groups = {
-        "urban_noon": {"map50": 0.6},
-        "urban_dusk": {"map50": 0.4},
-        "suburban_noon": {"map50": 0.7},
-        "noon": {"map50": 0},
-    }
+    groups = {"urban": {"map50": 0.5}, "suburban": {"map50": 0.7}, "rural": {"map50": float("nan")}}
     assert fairness(groups) == {"map50": {"urban": 0.5, "suburban": 0.7, "gap": pytest.approx(0.2)}}
+
+
+@pytest.mark.parametrize(
+    ("source", "domain", "setting"),
+    [
+        ("grid_7/ego_0", "noon", "urban"),
+        ("v1", "suburban_dusk", "suburban"),
+        ("random_2/e", "fog", "rural"),
+        ("a", "b", ""),
+    ],
+)
+def test_a_sample_tells_the_setting_that_it_is_from(source, domain, setting):
+    assert setting_of(sample(source, domain)) == setting
 
 
 def test_robustness_tells_what_is_kept():

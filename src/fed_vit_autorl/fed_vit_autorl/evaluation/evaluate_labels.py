@@ -8,6 +8,7 @@ from rich.progress import Progress
 
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.data.datasets import open_dataset
+from fed_vit_autorl.simulation.weather import WEATHERS
 
 from .evaluate_perception import labelled
 from .held_out import held_out_samples
@@ -30,7 +31,7 @@ def labels(data: str | None, jobs: int, as_json: bool) -> None:
     """
     with Progress(console=Console(stderr=True)) as bar:
         try:
-            parts = [open_dataset(data)] if data else held_out_samples(jobs, bar)
+            parts = [open_dataset(data)] if data else held_out_samples(jobs, bar, tuple(WEATHERS))
             result = auto_label_quality(labelled(parts, bar))
         except ValueError as error:
             raise CommandError(str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -15,7 +16,12 @@ from ..data.sample import Sample
 from .detection import Frame, average_precision, calibration_error, match
 from .segmentation import Confusion, mean_iou
 
-SETTINGS: tuple[str, ...] = ("urban", "suburban", "rural")
+SETTINGS: dict[str, str] = {"grid": "urban", "spider": "suburban", "random": "rural"} | {
+    name: name for name in ("urban", "suburban", "rural")
+}
+"""Words in a sample's source or domain → the setting that it is from; of the generated towns, blocks of houses are
+urban, roads out of a centre suburban, and roads that grew without a plan rural.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +69,13 @@ class PerceptionEvaluator:
     """Counts predictions against labels; `result` has the figures of the whole, of each source and of each domain.
 
     Keys: `map`, `map50`, `map75`, `per_class`, `detection_ece`; `free_space_iou`, `lane_iou`, `drivable_iou`; `miou`,
-    `per_class`, `pixel_accuracy` for semantic labels; `latency_ms`; `by_source`, `by_domain` and `fairness`.
+    `per_class`, `pixel_accuracy` for semantic labels; `latency_ms`; `by_source`, `by_domain`, `by_setting` (see
+    `SETTINGS`) and `fairness`.
     """
 
     def __init__(self) -> None:
         self._whole = _Tally()
-        self._groups: dict[str, dict[str, _Tally]] = {"by_source": {}, "by_domain": {}}
+        self._groups: dict[str, dict[str, _Tally]] = {"by_source": {}, "by_domain": {}, "by_setting": {}}
         self._latency_s: list[float] = []
 
     def add(self, sample: Sample, perceived: Perceived, latency_s: float | None = None) -> None:
@@ -78,8 +85,11 @@ class PerceptionEvaluator:
         if latency_s is not None:
             self._latency_s.append(latency_s)
         tallies = [self._whole]
-        for group, name in (("by_source", sample.source), ("by_domain", sample.domain)):
-            tallies.append(self._groups[group].setdefault(name or "unnamed", _Tally()))
+        names = {"by_source": sample.source or "unnamed", "by_domain": sample.domain or "unnamed"}
+        if setting := setting_of(sample):
+            names["by_setting"] = setting
+        for group, name in names.items():
+            tallies.append(self._groups[group].setdefault(name, _Tally()))
         frame, masks, semantic = _frame(sample, perceived), _masks(sample, perceived), _semantic(sample, perceived)
         for tally in tallies:
             tally.samples += 1
@@ -111,26 +121,22 @@ class PerceptionEvaluator:
             milliseconds = 1e3 * np.array(self._latency_s)
             p50, p95, p99 = np.percentile(milliseconds, (50, 95, 99))
             found["latency_ms"] = {"p50": p50, "p95": p95, "p99": p99, "max": milliseconds.max()}
-        return found | {"fairness": fairness(found["by_domain"])}
+        return found | {"fairness": fairness(found["by_setting"])}
 
 
-def fairness(by_domain: Mapping[str, Mapping]) -> dict:
-    """How evenly a model serves the settings: {figure: {setting: mean over its domains, `gap`: best - worst}}.
+def setting_of(sample: Sample) -> str:
+    """The setting that a sample's source or domain names by a whole word ("rural_noon", "grid_7/ego_0"), or ""."""
+    words = re.split(r"[_/ ]", f"{sample.source} {sample.domain}")  # "suburban" contains "urban"
+    return next((SETTINGS[word] for word in words if word in SETTINGS), "")
 
-    A domain belongs to the setting that it names ("rural_noon"); domains that name none count for none.
-    """
+
+def fairness(by_setting: Mapping[str, Mapping]) -> dict:
+    """How evenly a model serves the settings: {figure: {setting: value, `gap`: best - worst}}."""
     found: dict = {}
     for figure in ("map50", "free_space_iou", "lane_iou", "miou"):
-        means = {}
-        for setting in SETTINGS:
-            # "suburban" contains "urban": whole words only
-            values = [
-                group[figure] for name, group in by_domain.items() if setting in name.split("_") and figure in group
-            ]
-            if np.isfinite(values).any():
-                means[setting] = float(np.nanmean(values))
-        if len(means) > 1:
-            found[figure] = means | {"gap": max(means.values()) - min(means.values())}
+        values = {name: group[figure] for name, group in by_setting.items() if np.isfinite(group.get(figure, np.nan))}
+        if len(values) > 1:
+            found[figure] = values | {"gap": max(values.values()) - min(values.values())}
     return found
 
 
