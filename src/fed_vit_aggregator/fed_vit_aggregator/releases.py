@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
+import safetensors.numpy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from fed_vit_autorl.deployment import release
@@ -22,6 +24,7 @@ from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.deployment.offers import Channel, Offer, cohort_of
 from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.deployment.tuf_repository import ReleaseRepository
+from fed_vit_autorl.federated.control import CONTROL
 from fed_vit_autorl.federated.model_tensors import by_model, trainable
 from fed_vit_autorl.federated.store import ReleaseRecord, Round, Store
 from fed_vit_autorl.federated.update import Tensors
@@ -119,14 +122,15 @@ class ReleaseFolder:
             return next(record.metrics for record in self._store.releases() if record.version == version)
         return self._measure(self.folder(version), self.manifest(version), by_model(weights))
 
-    def publish(self, round: Round, weights: Tensors, metrics: dict[str, float]) -> int:
+    def publish(self, round: Round, weights: Tensors, metrics: dict[str, float], control: Tensors) -> int:
         with self._lock:
             known = [
                 r for r in self._store.releases() if (r.kind, r.run, r.round) == ("round", round.run, round.number)
             ]
             if known:
                 return known[0].version
-            manifest = self._make(round.base, by_model(weights), round.number, metrics)
+            beside = {CONTROL: safetensors.numpy.save(control)} if control else {}
+            manifest = self._make(round.base, by_model(weights), round.number, metrics, beside)
             return self._enter(manifest, "round", round.base, metrics, round)
 
     def roll_back(self, version: int, reason: Rollback) -> int:
@@ -166,8 +170,17 @@ class ReleaseFolder:
                 self._repository.renew()
             self._renew_at = now + RENEW_S
 
-    def _make(self, base: int, weights: Weights, round: int, metrics: dict[str, float]) -> Manifest:
-        """The next version's folder; one that a crash left behind unentered is made anew: nobody has seen it."""
+    def _make(
+        self,
+        base: int,
+        weights: Weights,
+        round: int,
+        metrics: dict[str, float],
+        beside: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> Manifest:
+        """The next version's folder, with the files `beside` the base's; one that a crash left behind unentered is made
+        anew: nobody has seen it.
+        """
         version = self.current.version + 1
         shutil.rmtree(self.folder(version), ignore_errors=True)
         return make_candidate(
@@ -180,6 +193,7 @@ class ReleaseFolder:
             round=round,
             metrics=metrics,
             configuration=self._config.digest,
+            beside=beside,
         )
 
     def _enter(

@@ -5,9 +5,9 @@ reorders.
 import hashlib
 import os
 import random
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.numpy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,18 +15,27 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fed_vit_autorl.deployment.config_file import from_mapping
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.federated.client import ClientCore
+from fed_vit_autorl.federated.control import CONTROL
 from fed_vit_autorl.federated.intake import Intake
 from fed_vit_autorl.federated.masking.member import Member
 from fed_vit_autorl.federated.outbox import Outbox
 from fed_vit_autorl.federated.rounds import RoundEngine
 from fed_vit_autorl.federated.store import Store
 from fed_vit_autorl.federated.telling import Teller
+from fed_vit_autorl.federated.training import Trainer
 from fed_vit_autorl.federated.upload import BlockUpload
 from fed_vit_autorl.federated.virtual import VirtualKeeper, VirtualReleases, VirtualTrainer
 from fed_vit_autorl.federated.wire import Ack, Chunk, Fin, Manifest, Pointer, State, encode
 from fed_vit_autorl.privacy.sealing import SealingKey
 
 SHAPES = {"perception/a": (40, 50), "perception/b": (7,)}
+
+
+class Keeper(VirtualKeeper):
+    """One folder per release."""
+
+    def folder(self, version: int) -> Path | None:
+        return self._folder / str(version) if version <= self.version else None
 
 
 class MemoryFleet:
@@ -40,11 +49,14 @@ class MemoryFleet:
         folder: Path,
         vehicles: int = 2,
         loss: float = 0.0,
-        seed: int = 0,
+        luck: int = 0,
         sections: dict | None = None,
+        make_trainer: Callable[[str], Trainer] = VirtualTrainer,
+        shapes: Mapping[str, tuple[int, ...]] = SHAPES,
         **federation,
     ) -> None:
-        self.folder, self.random, self.loss, self.now = folder, random.Random(seed), loss, 0.0
+        self.make_trainer, self.shapes = make_trainer, shapes
+        self.folder, self.random, self.loss, self.now = folder, random.Random(luck), loss, 0.0
         self.down: set[str] = set()
         settings = {"vehicles_per_round": vehicles, "min_vehicles": 2, "num_rounds": 2, "gather_s": 0.0} | federation
         content = {"communication": {"compression_ratio": 0.1}} | (sections or {}) | {"federation": settings}
@@ -56,9 +68,6 @@ class MemoryFleet:
             (folder / name).mkdir(parents=True)
             self.start_client(name)
         (folder / "aggregator").mkdir()
-        (folder / "base").mkdir()
-        zeros = {name.partition("/")[2]: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
-        safetensors.numpy.save_file(zeros, folder / "base" / "perception.safetensors")
         self.start_aggregator()
 
     def start_client(self, name: str) -> None:
@@ -70,8 +79,8 @@ class MemoryFleet:
             self.keys[name],
             [self.signing.public_key()],
             Outbox(self.folder / name),
-            VirtualKeeper(self.folder / "base", 1),
-            VirtualTrainer(name),
+            Keeper(self.folder / "releases", 1),
+            self.make_trainer(name),
             self.member(name),
             BlockUpload(lambda url, content: (403, 0.0)),
             chunk_bytes=256,
@@ -88,7 +97,8 @@ class MemoryFleet:
 
     def start_aggregator(self) -> None:
         self.store = Store(self.folder / "aggregator")
-        self.releases = VirtualReleases(self.store, SHAPES)
+        self.releases = VirtualReleases(self.store, self.shapes, self.export)
+        self.export(self.releases.version)
         self.engine = RoundEngine(
             self.config,
             self.store,
@@ -103,6 +113,15 @@ class MemoryFleet:
         self.intake = Intake(
             "home", "main", self.store, lambda name: self.keys[name].public_key(), self.sealing, self.engine.gathering
         )
+
+    def export(self, version: int) -> None:
+        """A release's files, where vehicles find them."""
+        folder = self.folder / "releases" / str(version)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name.partition("/")[2]: tensor for name, tensor in self.releases.weights(version).items()}
+        safetensors.numpy.save_file(weights, folder / "perception.safetensors")
+        if self.releases.control:
+            safetensors.numpy.save_file(self.releases.control, folder / CONTROL)
 
     def pass_on(self, messages: list) -> list:
         kept = [message for message in messages if self.random.random() >= self.loss]

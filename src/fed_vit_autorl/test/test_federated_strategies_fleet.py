@@ -90,8 +90,7 @@ class TestFleetManager:
 class TestSubModels:
     def test_each_coordinate_is_the_mean_of_those_that_trained_it(self):
         model = {"w": np.zeros((4, 2), np.float32), "head": np.zeros(2, np.float32)}
-        strategy = SubModels()
-        strategy.use({"half": {"w": (np.array([0, 1]), np.array([0]))}})
+        strategy = SubModels({"half": {"width": 0.5, "keep": ["w"]}})
         strategy.begin(model, 0)
         strategy.add(update({"w": np.full((4, 2), 1.0, np.float32), "head": np.ones(2, np.float32)}), 1.0)
         strategy.add(update({"w": np.full((2, 1), 5.0, np.float32)}, profile="half"), 3.0)
@@ -101,15 +100,13 @@ class TestSubModels:
         np.testing.assert_array_equal(result["head"], [1, 1])
 
     def test_what_nobody_trained_stays(self):
-        strategy = SubModels()
-        strategy.use({"half": {"w": (np.array([0]),)}})
+        strategy = SubModels({"half": {"width": 0.5}})
         strategy.begin({"w": np.array([7, 7], np.float32)}, 0)
         strategy.add(update([1], profile="half"), 1.0)
         np.testing.assert_array_equal(strategy.finish()["w"], [8, 7])
 
     def test_an_update_of_another_shape_is_refused(self):
-        strategy = SubModels()
-        strategy.use({"half": {"w": (np.array([0]),)}})
+        strategy = SubModels({"half": {"width": 0.5}})
         strategy.begin({"w": np.zeros(2, np.float32)}, 0)
         for wrong in (update([1, 2], profile="half"), update([1]), update([1], profile="unknown")):
             with pytest.raises(AggregationRefused) as refused:

@@ -34,7 +34,7 @@ def test_updates_that_are_kept_until_the_end_of_a_round_are_spooled(memory_fleet
 
 
 def test_losses_and_repeats_change_nothing_in_the_result(memory_fleet, tmp_path):
-    clean, lossy = memory_fleet(tmp_path / "clean"), memory_fleet(tmp_path / "lossy", loss=0.3, seed=1)
+    clean, lossy = memory_fleet(tmp_path / "clean"), memory_fleet(tmp_path / "lossy", loss=0.3, luck=1)
     clean.run()
     lossy.run()
     for name, tensor in model(clean).items():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import safetensors.numpy
 
 from fed_vit_autorl.data.store import Key, SampleFolder
 from fed_vit_autorl.deployment import release
@@ -20,6 +21,7 @@ from fed_vit_autorl.deployment.candidate import models_of
 from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.federated.client_training import JOB, Job, write_refusal, write_result
 from fed_vit_autorl.federated.model_tensors import trainable
+from fed_vit_autorl.federated.submodel import extract, narrow
 from fed_vit_autorl.federated.training import ClientReason
 from fed_vit_autorl.federated.update import Tensors
 from fed_vit_autorl.reinforcement.driving_log import FOLDER, load_drives
@@ -40,11 +42,21 @@ def train(folder: Path) -> None:
     manifest = release.read_manifest(base, load_public_keys(Path(job.trusted_keys)))
     weights = {model: release.read_weights(base, manifest, model) for model in models_of(manifest)}
     flat = trainable(weights, job.trainable)
+    for name, tensor in _tensors(job.personal).items():
+        model, _, inner = name.partition("/")
+        if name in flat and weights[model][inner].shape == tensor.shape:  # else the release has another head now
+            weights[model][inner] = tensor
+    if job.profile:
+        part = extract(flat, narrow(flat, **{key: value for key, value in job.profile.items() if key != "name"}))
+        if any(tensor.shape != flat[name].shape for name, tensor in part.items()):
+            write_refusal(folder, ClientReason.NARROW_MODEL)
+            return
+        flat = part
     delta = {name: np.zeros_like(tensor) for name, tensor in flat.items()}
     metrics: dict[str, float] = {}
     for model, train_model in TRAINERS.items():
         chosen = {name.removeprefix(f"{model}/") for name in flat if name.startswith(f"{model}/")}
-        if chosen:
+        if chosen and (model == "perception" or "scaffold" not in job.strategy):  # the others' learners are adaptive
             part = Part(job, manifest.architecture[model], weights[model], chosen, samples, keys)
             trained, figures = train_model(part)
             delta |= {f"{model}/{name}": tensor for name, tensor in trained.items()}
@@ -78,17 +90,18 @@ def _train_perception(part: Part) -> tuple[Tensors, dict[str, float]]:
         batch_size=batch_size,
         learning_rate=job.training["lr"],
         seed=int(job.training["seed"]) + job.round,
+        sgd="scaffold" in job.strategy,
     )
-    proximal = _proximal(job)
-    return fit_folder(
+    delta, figures = fit_folder(
         part.architecture,
         part.weights,
         part.samples,
         keys,
         options,
         trainable=part.chosen.__contains__,
-        progress=Progress(after_backward=[_first_time(proximal)] if proximal else []),
+        progress=Progress(after_backward=_corrections(job)),
     )
+    return delta, figures | {"local_steps": float(options.steps), "local_lr": float(options.learning_rate)}
 
 
 def _train_policy(part: Part) -> tuple[Tensors, dict[str, float]]:
@@ -126,6 +139,20 @@ def _proximal(job: Job) -> Callable | None:
     if "proximal_mu" not in job.strategy:
         return None
     return lambda model: ProximalTerm(model, job.strategy["proximal_mu"])
+
+
+def _corrections(job: Job) -> list[Callable]:
+    """What the fleet's strategy adds to perception's gradients."""
+    from fed_vit_autorl.federated.local import Correction
+
+    proximal = _proximal(job)
+    terms = [_first_time(proximal)] if proximal else []
+    own = {name.removeprefix("perception/"): tensor for name, tensor in _tensors(job.correction).items()}
+    return [*terms, Correction(own).correct] if own else terms
+
+
+def _tensors(path: str) -> Tensors:
+    return safetensors.numpy.load_file(path) if path else {}
 
 
 def _first_time(make):

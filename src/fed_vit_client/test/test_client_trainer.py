@@ -72,9 +72,9 @@ def drives(folder, width: int, count: int) -> None:
     log.flush()
 
 
-def train(shipped, tmp_path, patterns: list[str]):
+def train(shipped, tmp_path, patterns: list[str], strategy: dict | None = None, **fields):
     folder = tmp_path / "job"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     training = {
         "lr": 1e-3,
         "seed": 0,
@@ -84,7 +84,18 @@ def train(shipped, tmp_path, patterns: list[str]):
         "min_samples": 8,
         "timeout_s": 60.0,
     }
-    job = Job("v1", "run", 1, str(shipped[0]), str(shipped[1]), str(tmp_path / "experience"), patterns, training, {})
+    job = Job(
+        "v1",
+        "run",
+        1,
+        str(shipped[0]),
+        str(shipped[1]),
+        str(tmp_path / "experience"),
+        patterns,
+        training,
+        strategy or {},
+        **fields,
+    )
     (folder / JOB).write_bytes(msgspec.json.encode(job))
     subprocess.run([sys.executable, "-m", "fed_vit_client.trainer", str(folder)], check=True, timeout=120)
     return folder
@@ -101,6 +112,31 @@ def test_it_hands_over_what_changed_in_the_tensors_that_the_fleet_trains(shipped
     result = msgspec.json.decode((folder / RESULT).read_bytes())
     assert result["samples"] == 16
     assert result["reason"] == ""
+
+
+def test_scaffold_descends_from_the_vehicles_own_head_with_the_correction_and_says_how_far_it_went(shipped, tmp_path):
+    experience(tmp_path / "experience", 40)
+    name = "perception/masks.bias"
+    shape = safetensors.numpy.load_file(shipped[0] / "perception.safetensors")["masks.bias"].shape
+    own, correction = tmp_path / "own.safetensors", tmp_path / "correction.safetensors"
+    safetensors.numpy.save_file({name: np.full(shape, 3.0, np.float32)}, own)
+    safetensors.numpy.save_file({name: np.full(shape, 1e3, np.float32)}, correction)  # outweighs every gradient
+    files = {"personal": str(own), "correction": str(correction)}
+    folder = train(shipped, tmp_path, [name], {"scaffold": 1.0}, **files)
+    metrics = msgspec.json.decode((folder / RESULT).read_bytes())["metrics"]
+    assert (metrics["local_steps"], metrics["local_lr"]) == (4.0, 1e-3)
+    moved = safetensors.numpy.load_file(folder / DELTA)[name]  # from 3.0, not from the release's values
+    # Four steps of 1e-3 against a gradient that is clipped to a norm of 5, shared by the tensor's values.
+    np.testing.assert_allclose(moved, -4 * 1e-3 * 5 / np.sqrt(moved.size), rtol=0.01)
+
+
+def test_a_device_class_trains_the_tensors_that_are_left_to_it_and_no_thinner_ones(shipped, tmp_path):
+    experience(tmp_path / "experience", 40)
+    patterns = ["perception/masks.*", "perception/pyramid.*"]
+    folder = train(shipped, tmp_path, patterns, profile={"name": "nano", "keep": ["perception/masks.*"]})
+    assert {name.split(".")[0] for name in safetensors.numpy.load_file(folder / DELTA)} == {"perception/masks"}
+    folder = train(shipped, tmp_path, patterns, profile={"name": "thin", "width": 0.5})
+    assert msgspec.json.decode((folder / RESULT).read_bytes())["reason"] == "narrow_model"
 
 
 def test_what_the_shield_corrected_becomes_an_update_of_the_policy(shipped, tmp_path):

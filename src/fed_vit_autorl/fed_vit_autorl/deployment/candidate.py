@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import safetensors.numpy
@@ -31,12 +32,13 @@ def make_candidate(
     round: int = 0,
     metrics: Mapping[str, float] | None = None,
     configuration: str = "",
+    beside: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Manifest:
     """Write a signed release at `folder`: the verified `base` with `weights` {model: {name: tensor}} in place of its
     own.
 
-    Weights are stored as float32. Models not in `weights` are taken over as they are; tensors not in `weights[model]`
-    keep the base's values.
+    Weights are stored as float32; files `beside` them are added, or replace the base's. Models not in `weights` are
+    taken over as they are; tensors not in `weights[model]` keep the base's values.
     Raises ReleaseRefused: bad_weights for an unknown name, another shape or a non-finite value; version_not_newer.
     """
     if version <= base.version:
@@ -55,6 +57,7 @@ def make_candidate(
             files[f"{model}.safetensors"] = safetensors.numpy.save(merged)
         golden[model] = inputs, outputs
     files[release.GOLDEN] = release.pack_golden(golden)
+    files |= beside
     return release.write_release(
         folder,
         files,

@@ -13,6 +13,7 @@ from fed_vit_autorl.deployment.config_file import Section, load_yaml
 from fed_vit_autorl.deployment.delivery_config import Rollout, SecondPlane
 from fed_vit_autorl.federated.combinations import FleetPlan, check_combination
 from fed_vit_autorl.federated.pipeline import check_order
+from fed_vit_autorl.federated.profiles import narrowing
 from fed_vit_autorl.federated.refusal import ConfigurationReason, ConfigurationRefused
 from fed_vit_autorl.federated.registry import split_spec
 from fed_vit_autorl.federated.selection import weighting
@@ -170,8 +171,13 @@ class FleetConfig(Section):
 
     @property
     def strategy(self) -> Spec:
-        """The strategy with its options, `server_lr` if it has one and none is given, inside what privacy asks for."""
+        """The strategy with its options, inside what privacy asks for; `server_lr` and `profiles` are the federation's
+        where it has them and none are given.
+        """
         name, options = split_spec("strategy", self.federation.aggregation)
+        if "profiles" in STRATEGIES.options(name):
+            profiles = {name: narrowing(profile) for name, profile in self.federation.profiles.items()}
+            options = {"profiles": profiles, **options}
         if "server_lr" in STRATEGIES.options(name):
             options = {"server_lr": self.federation.server_lr, **options}
         return self._privacy.server_strategy({name: options})

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment.processes import dying_with_parent
 
 from .training import ClientReason, LocalTensors, TrainingResult
+from .update import Tensors
 from .wire import Task
 
 logger = logging.getLogger(__name__)
@@ -30,8 +32,10 @@ class Job(msgspec.Struct, frozen=True):
     """What the training process reads: `<folder>/job.json`.
 
     `release`: folder of the base, `trusted_keys`: folder of the keys that may have signed it. `experience`: folder of
-    samples. `trainable`: patterns of flat tensor names. `training` and `strategy`: the task's settings. It writes
-    `delta.safetensors` (trained minus base by flat name) and then `result.json`.
+    samples. `trainable`: patterns of flat tensor names. `training` and `strategy`: the task's settings, `profile` the
+    part of the model that this device class trains, {} for all of it. `personal` and `correction` are files of tensors
+    by flat name (see `training.LocalTensors`), "" for none. It writes `delta.safetensors` (trained minus where it
+    began, by flat name) and then `result.json`.
     """
 
     vehicle: str
@@ -43,6 +47,9 @@ class Job(msgspec.Struct, frozen=True):
     trainable: list[str]
     training: dict[str, float]
     strategy: dict[str, float]
+    profile: dict[str, Any] = {}
+    personal: str = ""
+    correction: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -87,6 +94,9 @@ class TrainerProcess:
             trainable=task.plan["trainable"],
             training=training,
             strategy=task.plan["strategy"],
+            profile=task.plan["profile"],
+            personal=self._file("personal", local.personal),
+            correction=self._file("correction", local.correction),
         )
         (self._folder / JOB).write_bytes(msgspec.json.encode(job))
         self._deadline = now + float(training.get("timeout_s", DEFAULT_TIMEOUT_S))
@@ -99,6 +109,14 @@ class TrainerProcess:
                 env={**os.environ, **threads},
                 process_group=0,
             )
+
+    def _file(self, name: str, tensors: Tensors) -> str:
+        """Path of a file of the job, "" for no tensors."""
+        path = self._folder / f"{name}.safetensors"
+        if not tensors:
+            return ""
+        safetensors.numpy.save_file(tensors, path)
+        return str(path)
 
     def poll(self, now: float) -> TrainingResult | None:
         if self._process is None:

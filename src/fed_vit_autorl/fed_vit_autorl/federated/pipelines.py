@@ -11,9 +11,9 @@ from .update import Layout, Tensors, read_header
 
 
 class Pipelines:
-    """Built when asked for; those of the latest two releases are kept."""
+    """Built when asked for; those of the releases that were asked for last are kept."""
 
-    KEPT = 2
+    KEPT = 16
 
     def __init__(
         self,
@@ -29,19 +29,21 @@ class Pipelines:
 
     def of(self, version: int, profile: str = "") -> Pipeline:
         """For whole updates, or for those of a device class; raises `UpdateRefused` for an unknown one."""
-        if version not in self._known:
-            weights = self._weights(version)
-            parts = {name: extract(weights, selection) for name, selection in self._selections(weights).items()}
-            layouts = {name: Layout.of(part) for name, part in ({"": weights} | parts).items()}
-            self._known[version] = {
-                name: Pipeline.from_config(self._stages, layout) for name, layout in layouts.items()
-            }
-            for old in sorted(self._known)[: -self.KEPT]:
-                del self._known[old]
-        if profile not in self._known[version]:
+        pipelines = self._known.pop(version, None) or self._built(version)
+        self._known[version] = pipelines  # the latest last
+        if len(self._known) > self.KEPT:
+            del self._known[next(iter(self._known))]
+        if profile not in pipelines:
             raise UpdateRefused(UpdateReason.WRONG_LAYOUT, f"this fleet has no device class {profile!r}")
-        return self._known[version][profile]
+        return pipelines[profile]
 
     def for_bytes(self, version: int, encoded: bytes) -> Pipeline:
         """For the device class that an update's header names; raises `UpdateRefused`."""
         return self.of(version, read_header(encoded)[0].profile)
+
+    def _built(self, version: int) -> dict[str, Pipeline]:
+        weights = self._weights(version)
+        parts = {name: extract(weights, selection) for name, selection in self._selections(weights).items()}
+        return {
+            name: Pipeline.from_config(self._stages, Layout.of(part)) for name, part in ({"": weights} | parts).items()
+        }

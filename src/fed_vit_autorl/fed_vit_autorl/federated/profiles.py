@@ -23,15 +23,16 @@ class Profiles:
         """{} for the whole model, else {"name": …} and the options of `submodel.narrow`, as a task tells them."""
         for name, profile in self._profiles.items():
             if any(fnmatchcase(vehicle, pattern) for pattern in profile.vehicles):
-                return {"name": name, **_options(profile)}
+                return {"name": name, **narrowing(profile)}
         return {}
 
     def selections(self, weights: Tensors) -> dict[str, Selection]:
         """The part of `weights` that each class trains."""
-        return {name: narrow(weights, **_options(profile)) for name, profile in self._profiles.items()}
+        return {name: narrow(weights, **narrowing(profile)) for name, profile in self._profiles.items()}
 
 
-def _options(profile: Profile) -> dict:
+def narrowing(profile: Profile) -> dict:
+    """Options of `submodel.narrow`."""
     return {
         "width": profile.width,
         "keep": profile.keep,

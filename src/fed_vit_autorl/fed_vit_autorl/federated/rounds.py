@@ -25,6 +25,7 @@ from .refusal import AggregationRefused, UpdateRefused
 from .selection import sample_vehicles
 from .store import Phase, Round, Store
 from .strategies import STRATEGIES, Strategy
+from .submodel import split_personal
 from .update import Tensors
 
 logger = logging.getLogger(__name__)
@@ -50,10 +51,14 @@ class Releases(Protocol):
         """Trainable tensors of a release."""
 
     def evaluate(self, version: int, weights: Tensors | None) -> dict[str, float]:
-        """Figures on the reference set of a release, or of its models with other `weights`; {} without a set."""
+        """Figures on the reference set of a release, or of it with other `weights`; {} without a set."""
 
-    def publish(self, round: Round, weights: Tensors, metrics: dict[str, float]) -> int:
-        """Signs and publishes the candidate of a round, once however often it is called; returns its version."""
+    def publish(self, round: Round, weights: Tensors, metrics: dict[str, float], control: Tensors) -> int:
+        """Signs and publishes the candidate of a round, the base with new `weights`, once however often it is called;
+        returns its version.
+
+        `control`: what vehicles train the next round with besides the model, {} for nothing (`control.CONTROL`).
+        """
 
 
 class RoundEngine:
@@ -75,7 +80,7 @@ class RoundEngine:
         self._watching: tuple[tuple[int, Phase], float] | None = None  # when this process first saw it
         config.check()
         self.profiles = Profiles(config.federation.profiles)
-        pipelines = Pipelines(config.stages, releases.weights, self.profiles.selections)
+        pipelines = Pipelines(config.stages, self._shared, self.profiles.selections)
         self.gathering = gathering_for(config)(config, store, pipelines, open_stored)
         self._cost = config.round_cost
         self._ledger = (
@@ -203,7 +208,7 @@ class RoundEngine:
     def _aggregate(self, current: Round) -> None:
         strategy = self._strategy(current)
         try:
-            strategy.begin(self.releases.weights(current.base), current.number)
+            strategy.begin(self._shared(current.base), current.number)
             self.gathering.feed(current, strategy)
             model = strategy.finish()
         except (AggregationRefused, SecAggRefused, UpdateRefused) as error:
@@ -227,7 +232,7 @@ class RoundEngine:
             logger.warning("round %d held: %s after %s", current.number, metrics, before)
             self._end(current, Phase.HELD, metrics=metrics, reason=RoundReason.DRIFT)
         else:
-            version = self.releases.publish(current, weights, metrics)
+            version = self.releases.publish(current, weights, metrics, self._control(current))
             logger.info("round %d released version %d", current.number, version)
             self._end(current, Phase.RELEASED, metrics=metrics, release=version)
 
@@ -236,14 +241,24 @@ class RoundEngine:
         self.store.advance(current, phase, **values)
         self.gathering.forget(current)
 
+    def _shared(self, version: int) -> Tensors:
+        """The tensors of a release that vehicles train together."""
+        return split_personal(self.releases.weights(version), self._federation.personal)[0]
+
+    def _control(self, current: Round) -> Tensors:
+        return self._restored(current.state).client_tensors()
+
     def _strategy(self, current: Round) -> Strategy:
         """The strategy with the state of the last released round."""
-        strategy = STRATEGIES.build(self.config.strategy)
         released = [
             r for r in self.store.rounds(current.run) if r.phase is Phase.RELEASED and r.number < current.number
         ]
-        if released and released[-1].state:
-            strategy.load_state_dict(safetensors.numpy.load(self.store.objects.read(released[-1].state)))
+        return self._restored(released[-1].state if released else "")
+
+    def _restored(self, state: str) -> Strategy:
+        strategy = STRATEGIES.build(self.config.strategy)
+        if state:
+            strategy.load_state_dict(safetensors.numpy.load(self.store.objects.read(state)))
         return strategy
 
 

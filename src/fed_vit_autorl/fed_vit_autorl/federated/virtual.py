@@ -45,7 +45,8 @@ class VirtualTrainer:
         (task, base), self._job = self._job, None
         weights = {path.stem: safetensors.numpy.load_file(path) for path in base.glob("*.safetensors")}
         model = trainable(
-            {name: tensors for name, tensors in weights.items() if name != "golden"}, task.plan["trainable"]
+            {name: tensors for name, tensors in weights.items() if name not in ("golden", "control")},
+            task.plan["trainable"],
         )
         digest = hashlib.sha256(f"{self._vehicle}/{task.run}/{task.round}".encode()).digest()
         generator = np.random.Generator(np.random.Philox(int.from_bytes(digest[:8], "big")))
@@ -80,6 +81,7 @@ class VirtualReleases:
     ) -> None:
         """`announce(version)` is told of each release, `quality` is the evaluation."""
         self._store, self._announce, self._quality = store, announce, quality
+        self.control: Tensors = {}  # beside the latest release
         self._objects: ObjectFolder = store.objects
         if not store.releases():
             first = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
@@ -99,9 +101,10 @@ class VirtualReleases:
     def evaluate(self, version: int, weights: Tensors | None) -> dict[str, float]:
         return self._quality(self.weights(version) if weights is None else weights)
 
-    def publish(self, round: Round, weights: Tensors, metrics: dict[str, float]) -> int:
+    def publish(self, round: Round, weights: Tensors, metrics: dict[str, float], control: Tensors) -> int:
         version = round.base + 1
-        digest = self._put(weights)
+        self.control = control
+        digest = self._put(self.weights(round.base) | weights)
         self._store.add_release(
             ReleaseRecord(version, digest, "round", round.base, round.run, round.number, metrics, 0.0)
         )

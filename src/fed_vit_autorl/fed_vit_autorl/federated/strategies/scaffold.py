@@ -18,8 +18,8 @@ class Scaffold(MeanStrategy):
     """Karimireddy et al. 2020, option II: c ← c + |S|/N · mean(c_i⁺ - c_i), with c_i⁺ - c_i = -c - Δ_i / (K η).
 
     The change of a vehicle's variate follows from its update, so nothing more is sent up than Δ_i and the metrics
-    `local_steps` (K) and `local_lr` (η, plain SGD). Vehicles get c by `client_tensors` and use `local.ControlVariate`.
-    Updates and variates are unweighted, as in the paper.
+    `local_steps` (K) and `local_lr` (η, plain SGD). Vehicles get c beside the release and keep c_i (`control`). Updates
+    and variates are unweighted, as in the paper.
     """
 
     readable = True
@@ -36,6 +36,9 @@ class Scaffold(MeanStrategy):
         elif Layout.of(self._control) != self._layout:
             raise AggregationRefused(AggregationReason.WRONG_STATE, "the control variate belongs to another model")
         self._change = {name: np.zeros(tensor.shape, np.float32) for name, tensor in model.items()}
+
+    def client_settings(self) -> dict[str, float]:
+        return {"scaffold": 1.0}
 
     def client_tensors(self) -> Tensors:
         return self._control

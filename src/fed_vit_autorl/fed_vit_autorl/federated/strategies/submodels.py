@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from ..refusal import AggregationReason, AggregationRefused
-from ..submodel import Selection, extract
+from ..submodel import extract, narrow
 from ..update import Layout, Tensors, Update
 from .base import STRATEGIES, Strategy
 
@@ -16,22 +18,20 @@ from .base import STRATEGIES, Strategy
 class SubModels(Strategy):
     """HeteroFL (Diao et al. 2021): each coordinate is averaged over the vehicles that trained it, or stays as it is.
 
-    `use(profiles)` says which part of the model each device class trains; `UpdateMetadata.profile` names the class.
-    Precision needs nothing here: an update is float32 whatever the vehicle computes in.
+    `profiles`: for each device class the options of `submodel.narrow`, which give the part of the model that it trains;
+    `UpdateMetadata.profile` names an update's class. Precision needs nothing here: an update is float32 whatever the
+    vehicle computes in.
     """
 
     readable = True
 
-    def __init__(self) -> None:
-        self._profiles: dict[str, Selection] = {}
-
-    def use(self, profiles: Mapping[str, Selection]) -> None:
-        """The device classes' parts of the global model."""
-        self._profiles = dict(profiles)
+    def __init__(self, profiles: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> None:
+        self.profiles = dict(profiles)
 
     def begin(self, model: Tensors, round_number: int) -> None:
         super().begin(model, round_number)
-        self._layouts = {name: Layout.of(extract(model, selection)) for name, selection in self._profiles.items()}
+        self._selections = {name: narrow(model, **options) for name, options in self.profiles.items()}
+        self._layouts = {name: Layout.of(extract(model, selection)) for name, selection in self._selections.items()}
         self._sum = {name: np.zeros(tensor.shape, np.float32) for name, tensor in model.items()}
         self._weights = {name: np.zeros(tensor.shape, np.float32) for name, tensor in model.items()}
 
@@ -45,7 +45,7 @@ class SubModels(Strategy):
             )
 
     def _accumulate(self, update: Update, weight: float) -> None:
-        selection = self._profiles.get(update.metadata.profile, {})
+        selection = self._selections.get(update.metadata.profile, {})
         for name, tensor in update.tensors.items():
             where = np.ix_(*selection[name]) if name in selection else ...
             self._sum[name][where] += np.float32(weight) * tensor
