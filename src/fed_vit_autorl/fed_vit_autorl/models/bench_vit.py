@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from pathlib import Path
 
@@ -12,17 +13,15 @@ from rich.progress import Progress as Bar
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.profiles import PROFILES
 from fed_vit_autorl.edge.runtime import ModelRuntime, RuntimeOptions
-from fed_vit_autorl.evaluation.held_out import FOLDER, TOWNS
+from fed_vit_autorl.evaluation.held_out import held_out_samples
 from fed_vit_autorl.evaluation.perceive import perceive_with
 from fed_vit_autorl.evaluation.perception import PerceptionEvaluator
 from fed_vit_autorl.evaluation.released import TRUSTED, verified
 
-from .collect import Drive, collect_all
 from .export import export_graph, weights_of
 from .packaging import build
 from .perception import ViTPerception
@@ -35,7 +34,6 @@ QUANTISED = ("int8", "int8_static", "int4")
 MERGED_SHARE = 1 / 12
 """Of the tokens, merged after each block."""
 ROUNDS, RUNS = 20, 5
-HELD_OUT_SAMPLES = 120
 UNTUNED_RATIO = 0.6
 """Without a pruned release only its speed is measured, on weights that were cut and not trained again."""
 
@@ -66,11 +64,11 @@ def bench_vit() -> dict:
     pruned = _load(PRUNED) if fine_tuned else pruned_copy(whole, UNTUNED_RATIO)
     profiles: dict[str, dict[str, float]] = {}
     for size in SIZES:
+        forms = _forms(whole, pruned, size)
         for threads in THREADS:
-            for name, found in _measure(whole, pruned, size, threads).items():
+            for name, found in _measure(forms, size, threads).items():
                 profiles[f"{name}_{size[0]}x{size[1]}_{threads}t"] = found
     p50 = {name: profiles[f"{name}_192x320_1t"]["p50_ms"] for name in ("bare", "full", "int8", "merged", "pruned")}
-    whole.set_input_size(SIZES[-1])
     map50 = _map50({"full": whole, "merged": _merging(whole)} | ({"pruned": pruned} if fine_tuned else {}))
     return {
         "profiles": profiles,
@@ -100,19 +98,27 @@ def _exported(model: nn.Module, size: tuple[int, int], outputs: tuple[str, ...])
     return export_graph(model, {"image": torch.zeros(1, 3, *size)}, outputs, "weights.safetensors"), weights_of(model)
 
 
-def _measure(
-    whole: ViTPerception, pruned: ViTPerception, size: tuple[int, int], threads: int
-) -> dict[str, dict[str, float]]:
+def _noise(size: tuple[int, int]) -> dict[str, np.ndarray]:
+    return {"image": np.random.default_rng(0).random((1, 3, *size), np.float32)}
+
+
+def _forms(whole: ViTPerception, pruned: ViTPerception, size: tuple[int, int]) -> dict[str, Model]:
+    whole, pruned = copy.deepcopy(whole), copy.deepcopy(pruned)  # resampled positions don't come back
     for model in (whole, pruned):
         model.set_input_size(size)
     full = _exported(whole, size, whole.outputs)
     forms = {"bare": _exported(Bare(size, whole.architecture), size, ("tokens",)), "full": full}
-    inputs = {"image": np.random.default_rng(0).random((1, 3, *size), np.float32)}
+    inputs = _noise(size)
     forms |= {name: PROFILES[name].make(*full, inputs) for name in QUANTISED}
     forms["merged"] = _exported(_merging(whole), size, whole.outputs)
     forms["pruned"] = _exported(pruned, size, pruned.outputs)
     forms["pruned_int8"] = PROFILES["int8"].make(*forms["pruned"], inputs)
+    return forms
+
+
+def _measure(forms: dict[str, Model], size: tuple[int, int], threads: int) -> dict[str, dict[str, float]]:
     engines = {name: runtime.create(*form, options=RuntimeOptions(threads=threads)) for name, form in forms.items()}
+    inputs = _noise(size)
     times: dict[str, list[float]] = {name: [] for name in engines}
     for turn in range(ROUNDS + 1):
         for name, engine in engines.items():
@@ -132,15 +138,13 @@ def _measure(
 def _map50(models: dict[str, ViTPerception]) -> dict[str, float]:
     """mAP50 at noon in towns that no training saw."""
     with Bar(console=Console(stderr=True)) as bar:
-        folders = collect_all([Drive(town=town, samples=HELD_OUT_SAMPLES) for town in TOWNS], FOLDER, 2, bar)
+        samples = [sample for part in held_out_samples(2, bar, ("noon",)) for sample in part]
     found = {}
     for name, model in models.items():
-        model.set_input_size((192, 320))
         engine: ModelRuntime = runtime.create(*_exported(model, model.img_size, model.outputs))
         evaluator, perceive = PerceptionEvaluator(), perceive_with(engine)
-        for folder in folders:
-            for sample in SampleFolder(folder):
-                evaluator.add(sample, perceive(sample))
+        for sample in samples:
+            evaluator.add(sample, perceive(sample))
         found[name] = evaluator.result()["map50"]
         engine.close()
     return found
