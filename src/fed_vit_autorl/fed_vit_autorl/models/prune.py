@@ -18,7 +18,7 @@ from fed_vit_autorl.evaluation.released import release_options, verified
 from .model_card import pruned_card
 from .packaging import build
 from .perception import ViTPerception
-from .pruning import PruningEnd, VehicleModelPruner
+from .pruning import MAX_RATIO, PruningEnd, VehicleModelPruner
 from .train_perception import SIGNING_KEY
 from .training import Progress, TrainingOptions, fit
 from .training_setup import as_metrics, batches_of, collected, figures_by_domain, packaged, read_settings
@@ -29,6 +29,8 @@ from .training_setup import as_metrics, batches_of, collected, figures_by_domain
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
 @click.option("--target-latency", type=float, default=50.0, show_default=True, help="[ms], one image on one thread.")
 @click.option("--min-accuracy", type=float, default=0.9, show_default=True, help="Share of mAP50 that must remain.")
+@click.option("--ratio", type=float, default=MAX_RATIO, show_default=True, help="Share of the inner widths at the end.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Instead of what the file says.")
 @click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="Steps of the pruning schedule.")
 @click.option("--epochs", type=click.IntRange(1), default=5, show_default=True, help="Fine-tuning after each step.")
 @click.option("--output", type=click.Path(path_type=Path), default="out/pruned", help="Folder of the new release.")
@@ -42,6 +44,8 @@ def prune(
     config: Path,
     target_latency: float,
     min_accuracy: float,
+    ratio: float,
+    changes: tuple[str, ...],
     steps: int,
     epochs: int,
     output: Path,
@@ -56,11 +60,11 @@ def prune(
 
     \b
     Examples:
-      fedvit prune --config config/train_perception.yaml --target-latency 12 --output releases/pruned
+      fedvit prune --config config/train_all_weather.yaml --target-latency 12 --output releases/pruned
     """
     if output.exists():
         raise CommandError(f"{output} exists; name another folder with --output")
-    settings, base = read_settings(config), verified(model, trusted)
+    settings, base = read_settings(config, changes), verified(model, trusted)
     whole = build(base.architecture["perception"], release.read_weights(model, base, "perception"))
     with Bar(console=Console(stderr=True)) as bar:
         drives, held_out = collected(settings, work, jobs, bar)
@@ -83,7 +87,7 @@ def prune(
             return max(found["map50"] for found in figures(candidate).values())
 
         try:
-            pruner = VehicleModelPruner(whole, target_latency, min_accuracy, steps, epochs)
+            pruner = VehicleModelPruner(whole, target_latency, min_accuracy, steps, epochs, max_ratio=ratio)
         except ValueError as error:
             raise CommandError(str(error)) from error
         result = pruner.prune(fine_tune, accuracy)

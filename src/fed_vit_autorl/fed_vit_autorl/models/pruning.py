@@ -49,8 +49,8 @@ class VehicleModelPruner:
     """Prunes hidden layers, attention heads' widths and convolutions by magnitude; the outputs keep their shapes.
 
     `target_latency` [ms] on `device`; `min_accuracy` the share of the unpruned model's accuracy that must remain;
-    `steps` of the polynomial schedule s_t = s_end (1 - (1 - t / n)³) (Zhu and Gupta, 2017); `fine_tune_epochs` after
-    each.
+    `steps` of the polynomial schedule s_t = s_end (1 - (1 - t / n)³) (Zhu and Gupta, 2017), s_end being `max_ratio`;
+    `fine_tune_epochs` after each.
     """
 
     def __init__(
@@ -61,9 +61,11 @@ class VehicleModelPruner:
         steps: int = 5,
         fine_tune_epochs: int = 5,
         device: str = "cpu",
+        max_ratio: float = MAX_RATIO,
     ) -> None:
-        if not (target_latency > 0 and 0 < min_accuracy <= 1 and steps >= 1):
-            raise ValueError("target_latency is above 0 ms, min_accuracy in (0, 1], steps at least 1")
+        if not (target_latency > 0 and 0 < min_accuracy <= 1 and steps >= 1 and 0 < max_ratio < 1):
+            raise ValueError("target_latency is above 0 ms, min_accuracy in (0, 1], steps at least 1, ratio in (0, 1)")
+        self.max_ratio = max_ratio
         self.model, self.target_latency, self.min_accuracy = model, target_latency, min_accuracy
         self.steps, self.fine_tune_epochs, self.device = steps, fine_tune_epochs, device
 
@@ -88,7 +90,7 @@ class VehicleModelPruner:
         for step in range(1, self.steps + 1):
             if latency <= self.target_latency:
                 break
-            wanted = MAX_RATIO * (1 - (1 - step / self.steps) ** 3)
+            wanted = self.max_ratio * (1 - (1 - step / self.steps) ** 3)
             candidate = pruned_copy(model, 1 - (1 - wanted) / (1 - ratio))
             fine_tune(candidate, self.fine_tune_epochs)
             share = accuracy(candidate) / max(whole, 1e-9)
@@ -103,7 +105,8 @@ def pruned_copy(model: ViTPerception, ratio: float) -> ViTPerception:
     """A copy without that share of every inner width. Inputs, outputs and the tokens' width keep their shapes."""
     model = copy.deepcopy(model).eval()
     blocks = model.backbone.vit.blocks
-    outputs = [model.masks, model.semantic, model.detection.classes, model.detection.sides]
+    outputs = [model.detection.classes, model.detection.sides]
+    outputs += [layer for name in model.heads if name != "detection" for layer in getattr(model, name).modules()]
     torch_pruning.pruner.BasePruner(
         _Raw(model),
         torch.zeros(1, 3, *model.img_size),

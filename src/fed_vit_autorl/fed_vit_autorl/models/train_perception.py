@@ -65,7 +65,7 @@ def perception(
 
     \b
     Examples:
-      fedvit train perception --config config/train_perception.yaml --output releases/new
+      fedvit train perception --config config/train_noon.yaml --output releases/new
     """
     if output.exists():
         raise CommandError(f"{output} exists; name another folder with --output")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,9 @@ from .teacher import DOUBTFUL, EXAMINED, examine, taught
 
 CHECKPOINT_EVERY = 200
 MAX_GRADIENT_NORM = 5.0
+UNTAUGHT = frozenset({"box"})
+"""Parts of the loss that a vehicle's labels can't teach: a LiDAR's cluster ends where its returns do, and a model's own
+boxes teach it its own errors."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,12 @@ def fit(
     progress: Progress | None = None,
     checkpoint: Path | None = None,
     believed: Trainable | None = None,
+    left_out: Collection[str] = (),
 ) -> dict[str, float]:
     """Train `model` in place; returns the mean parts of the loss over the last tenth of the steps.
 
     batches[step] has the `inputs` of the model, a tuple of tensors, and its `targets`. Where those show no object, the
-    scores of the model that is `believed` are learned.
+    scores of the model that is `believed` are learned. Parts of the loss that are `left_out` are not minimised.
     With a `checkpoint` file the training goes on from it when it exists, exactly as if it had not stopped, and saves
     to it every 200 steps and at the end. Raises FloatingPointError when the loss is no longer finite.
     """
@@ -100,6 +104,7 @@ def fit(
                     raw["believed"] = believed.raw(*inputs)["logits"].sigmoid()
         raw = {name: tensor.float() for name, tensor in raw.items()}
         losses = model.loss(raw, batch.targets.to(device))
+        losses = {name: part for name, part in losses.items() if name not in left_out}
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is not finite at step {step}; a lower learning rate may help")
@@ -136,8 +141,8 @@ def fit_folder(
     """Fine-tune a release's perception on a vehicle's own samples: (trained minus base by tensor name, loss parts).
 
     architecture and weights are those of the release. Labels are the vehicle's LiDAR's, or the release's own where it
-    passes their test (`teacher`); neither tells of every object, so where they show none the release is believed. Only tensors that `trainable` names are trained and returned. Raises ValueError when
-    none of the samples can be read.
+    passes their test (`teacher`); neither tells of every object, so where they show none the release is believed. Only
+    tensors that `trainable` names are trained and returned. Raises ValueError when none of the samples can be read.
     """
     model = build(architecture, weights)
     for name, parameter in model.named_parameters():
@@ -158,7 +163,7 @@ def fit_folder(
         return replace(sample, labels=taught_labels[keys[index]])
 
     batches = Batches(read, len(keys), model.img_size, options.batch_size, augment, options.seed)
-    parts = fit(model, batches, options, progress, believed=build(architecture, weights).eval())
+    parts = fit(model, batches, options, progress, believed=build(architecture, weights).eval(), left_out=UNTAUGHT)
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {name: parameter.detach().numpy() - weights[name] for name, parameter in trained.items()}, parts
 
