@@ -37,6 +37,7 @@ EXTRAS = {
         "dp-accounting>=0.5",
         "boto3>=1.40",
     ],
+    "scale": ["ray>=2.60"],
     "flower": ["flwr==1.41.*"],
     "dev": [
         "pytest>=8.4",

@@ -100,6 +100,12 @@ class LocalCloud:
         with self.client() as client:
             return client.get("/api/state").raise_for_status().json()
 
+    def act(self, action: str, **arguments: object) -> None:
+        """An operator's action; raises httpx.HTTPStatusError when it is refused."""
+        bearer = {"Authorization": f"Bearer {self.operator_token}"}
+        with self.client() as client:
+            client.post(f"/api/actions/{action}", json=arguments, headers=bearer).raise_for_status()
+
     def start_aggregator(self) -> None:
         """Returns once it answers; raises RuntimeError with its last words if it doesn't."""
         self._config_path.write_bytes(msgspec.yaml.encode(self.settings))

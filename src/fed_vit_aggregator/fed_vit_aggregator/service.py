@@ -146,9 +146,18 @@ class AggregatorService:
         """Publishes an old release's files as a new version and ends the round that trains from another; raises
         KeyError.
         """
-        rolled = self.releases.roll_back(version, reason)
-        self.engine.stop_round()
-        return rolled
+        return self._train_from(self.releases.roll_back(version, reason))
+
+    def take_over(self, folder: Path) -> int:
+        """A release from the level above; ends the round that trains from another. Raises ReleaseRefused."""
+        return self._train_from(self.releases.take_over(folder))
+
+    def _train_from(self, version: int) -> int:
+        """A round that trains from another release ends."""
+        current = self.engine.round
+        if current is not None and current.base != version:
+            self.engine.stop_round()
+        return version
 
     @property
     def _url(self) -> str:
@@ -157,8 +166,9 @@ class AggregatorService:
         return f"https://{host}:{self.settings.vehicles.port}/v1/"
 
     def _selectable(self) -> list[str]:
-        """Nobody while a release is tried: the next round trains from one that stays."""
-        return [] if self.releases.canary else self.online()
+        """Nobody while a release is tried, or awaited from above: the next round trains from one that stays."""
+        awaiting = self.config.federation.below and self.releases.current.kind == "round"
+        return [] if awaiting or self.releases.canary else self.online()
 
     def _enrolled(self, vehicle: str) -> bool:
         try:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 import msgspec
 from prometheus_client import generate_latest
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -88,16 +91,13 @@ def operator_app(service: AggregatorService) -> Starlette:
         if not operators.allowed(request):
             raise HTTPException(401, "log in first")
         body = await _body(request)
-        action = request.path_params["action"]
-        if action in ("start", "pause"):
-            service.engine.paused = action == "pause"
-        elif action == "roll_back":
-            try:
-                service.roll_back(int(body["version"]))
-            except (KeyError, TypeError, ValueError) as error:
-                raise HTTPException(400, "name a version that was released") from error
-        else:
+        action = ACTIONS.get(request.path_params["action"])
+        if action is None:
             raise HTTPException(404, "no such action")
+        try:
+            await run_in_threadpool(action, service, body)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise HTTPException(400, f"not done: {error}") from error
         return JSONResponse({})
 
     async def enrol(request: Request) -> Response:
@@ -130,6 +130,18 @@ def operator_app(service: AggregatorService) -> Starlette:
             Route("/v1/enrol", enrol, methods=["POST"]),
         ]
     )
+
+
+def _pause(service: AggregatorService, body: dict, paused: bool) -> None:
+    service.engine.paused = paused
+
+
+ACTIONS: dict[str, Callable[[AggregatorService, dict], object]] = {
+    "start": partial(_pause, paused=False),
+    "pause": partial(_pause, paused=True),
+    "roll_back": lambda service, body: service.roll_back(int(body["version"])),
+    "take_over": lambda service, body: service.take_over(Path(str(body["folder"]))),
+}
 
 
 async def _body(request: Request) -> dict:

@@ -57,11 +57,20 @@ def test_reserved_and_impossible_names_are_refused(authority, name):
         authority.claim(name)
 
 
+# The fuzzer's find: a signing request for a key of the type 1.3.101.114, which nobody knows.
+UNKNOWN_KEY = b"""-----BEGIN CERTIFICATE REQUEST-----
+MIGMMEACAQAwDTELMAkGA0UEAwwCdjEwKjAFBgMrZXIDIQCwTr80ff6SJydzpUzQ
+nnhsMoKWrgIM+nq9x0e4UXNeKaAAMAUGAytlcANBADaREVzKNXQjxpl9S+VtDOls
+nRS/LlnngIetRyeLgmuP5AaYDXky0M7xW9RG7oQZDbNUFYTQueNlXePAcU8O4QQ=
+-----END CERTIFICATE REQUEST-----
+"""
+
+
 def test_a_request_with_another_kind_of_key_or_garbage_is_refused(authority):
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "v1")])
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
     elliptic = builder.sign(ec.generate_private_key(ec.SECP256R1()), SHA256()).public_bytes(Encoding.PEM)
-    for request in (elliptic, b"garbage", b""):
+    for request in (elliptic, UNKNOWN_KEY, b"garbage", b""):
         with pytest.raises(EnrolmentRefused, match="bad_request"):
             authority.enrol("v1", authority.claim("v1"), request)
 

@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -238,7 +238,7 @@ def _request_key(request: bytes) -> Ed25519PublicKey:
         key = loaded.public_key()
         if not isinstance(key, Ed25519PublicKey) or not loaded.is_signature_valid:
             raise ValueError("the request needs an Ed25519 key and its own signature")
-    except (ValueError, InvalidSignature) as error:
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise EnrolmentRefused(EnrolmentReason.BAD_REQUEST, str(error)) from error
     return key
 

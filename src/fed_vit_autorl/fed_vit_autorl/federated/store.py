@@ -92,7 +92,7 @@ class StoredUpdate:
 
 @dataclass(frozen=True)
 class ReleaseRecord:
-    """A release that was published. `kind`: pretrained, round or rollback; `source`: the version it was made from."""
+    """A release that was published. `kind`: pretrained, round, rollback or above; `source`: the version it was made from."""
 
     version: int
     digest: str
