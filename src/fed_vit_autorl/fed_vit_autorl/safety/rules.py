@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fed_vit_autorl.reinforcement.route import Projection
 
 from .assumptions import Assumptions
-from .limits import Constraint
+from .limits import CRAWL_M_S, Constraint
 from .reasons import Reason
 from .rss import lateral, safe_acceleration, stopping_distance
 from .types import Action, Light, LightState
@@ -20,7 +20,6 @@ LANE_HORIZON_M = 3.0
 SPEED_RESPONSE_S = 0.5
 SPEED_BRAKE = 2.0
 SPEED_TOLERANCE = 0.3
-VEHICLE_LENGTH_M = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,8 +70,6 @@ class Situation:
     lights: tuple[Light, ...] = ()
     speed_limits: tuple[NDArray[np.float64], NDArray[np.float64]] = (np.zeros(0), np.zeros(0))
 
-
-CRAWL_M_S = 2.0
 
 Rule = Callable[[Situation, Assumptions], Constraint | None]
 
@@ -136,7 +133,7 @@ def give_way(s: Situation, a: Assumptions) -> Constraint | None:
         speed, gap, way = float(h.closing[row]), float(h.gap[row]), float(h.way_abreast[row])
         if priority and gap > stopping_distance(speed, a.other_response_time, 0.0, a.oncoming_brake):
             continue
-        enters, leaves = gap / speed, (gap + a.width + VEHICLE_LENGTH_M) / speed
+        enters, leaves = gap / speed, (gap + a.width + a.other_length) / speed
         ego_enters, ego_leaves = way / pace, (way + a.front + a.rear + a.width) / pace
         if ego_leaves + a.crossing_gap > enters and ego_enters - a.crossing_gap < leaves:
             free = min(free, way - 1.0)
