@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from fed_vit_aggregator.keyring import Keyring
-from fed_vit_aggregator.settings import Address, Settings
+from fed_vit_aggregator.settings import AboveSettings, Address, Settings
 from fed_vit_autorl.deployment.broker import Broker, free_port
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.deployment.identity import Identity
@@ -43,9 +43,10 @@ class LocalCloud:
         trusted_keys: Path,
         reference: Path | None = None,
         launcher: Sequence[str] = (sys.executable, "-m"),
+        above: AboveSettings | None = None,
     ) -> None:
         """`trusted_keys`: public keys that may have signed `initial_release`, a file or
-        folder of *.pub. `reference`: labelled samples for the drift gate.
+        folder of *.pub. `reference`: labelled samples for the drift gate. `above`: for a region below another cloud.
         """
         self.folder = Path(folder).resolve()
         self.region = fleet.federation.region
@@ -60,6 +61,7 @@ class LocalCloud:
             initial_release=str(Path(initial_release).resolve()),
             trusted_keys=str(Path(trusted_keys).resolve()),
             reference=str(Path(reference).resolve()) if reference else "",
+            above=above,
         )
         (self.folder / "fleet.yaml").write_bytes(msgspec.yaml.encode(fleet))
         self._launcher = launcher

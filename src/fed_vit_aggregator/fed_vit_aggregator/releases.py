@@ -112,17 +112,24 @@ class ReleaseFolder:
         shutil.copytree(initial, target)
         self._enter(manifest, "pretrained", 0, self._measure(target, manifest, {}))
 
-    def take_over(self, folder: Path) -> int:
-        """A release from the level above, signed by a trusted key and newer than ours, for all at once. Raises
-        ReleaseRefused.
-        """
+    def take_over(self, folder: Path, manifest: Manifest) -> None:
+        """A verified release of an aggregator above, signed anew under its own version, which must be newer."""
         with self._lock:
-            manifest = release.verify(folder, self._trusted)
             release.require_newer(manifest, self.version)
             target = self.folder(manifest.version)
             shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(folder, target)
-            return self._enter(manifest, "above", self.version, self._measure(target, manifest, {}))
+            own = release.write_release(
+                target,
+                {name: folder / name for name in manifest.files},
+                self._key,
+                version=manifest.version,
+                parent=manifest.parent,
+                round=manifest.round,
+                architecture=manifest.architecture,
+                metrics=manifest.metrics,
+                configuration=manifest.configuration,
+            )
+            self._enter(own, "above", 0, manifest.metrics)
 
     def weights(self, version: int) -> Tensors:
         manifest = self.manifest(version)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fed_vit_aggregator.evaluation import ReferenceSet, no_reference
 from fed_vit_aggregator.keyring import Keyring
+from fed_vit_aggregator.regional import Above, RegionalReleases
 from fed_vit_aggregator.releases import ReleaseFolder, Rollback
 from fed_vit_aggregator.rollout import RolloutWatch
 from fed_vit_aggregator.settings import Settings
@@ -87,7 +88,14 @@ class AggregatorService:
             self.objects,
         )
         self.rollout = RolloutWatch(self.config, self.store, self.releases, self.roll_back)
-        self.engine = RoundEngine(self.config, self.store, self.releases, self._selectable, self._open_stored)
+        training = self.config.training
+        self.above = (
+            Above(settings, self.store, self.releases, self.config.federation.run, training.max_samples)
+            if settings.above
+            else None
+        )
+        made = RegionalReleases(self.releases) if self.above else self.releases
+        self.engine = RoundEngine(self.config, self.store, made, self._selectable, self._open_stored)
         limits = Limits(update_bytes=int(self.config.communication.max_update_mib * 2**20))
         self.intake = Intake(
             region,
@@ -120,6 +128,8 @@ class AggregatorService:
         """Adopts the initial release, connects and begins."""
         self.releases.adopt(Path(self.settings.initial_release))
         self.link.start()
+        if self.above:
+            self.above.start()
         for thread in self._threads:
             thread.start()
 
@@ -128,6 +138,8 @@ class AggregatorService:
         self._stopping.set()
         for thread in self._threads:
             thread.join(30)
+        if self.above:
+            self.above.stop()
         self.link.stop()
         self.store.close()
 
@@ -144,20 +156,13 @@ class AggregatorService:
 
     def roll_back(self, version: int, reason: Rollback = Rollback.OPERATOR) -> int:
         """Publishes an old release's files as a new version and ends the round that trains from another; raises
-        KeyError.
+        KeyError, for every version where the aggregator above makes the releases.
         """
-        return self._train_from(self.releases.roll_back(version, reason))
-
-    def take_over(self, folder: Path) -> int:
-        """A release from the level above; ends the round that trains from another. Raises ReleaseRefused."""
-        return self._train_from(self.releases.take_over(folder))
-
-    def _train_from(self, version: int) -> int:
-        """A round that trains from another release ends."""
-        current = self.engine.round
-        if current is not None and current.base != version:
-            self.engine.stop_round()
-        return version
+        if self.above:
+            raise KeyError("releases are made above")
+        rolled = self.releases.roll_back(version, reason)
+        self.engine.stop_round()
+        return rolled
 
     @property
     def _url(self) -> str:
@@ -166,9 +171,15 @@ class AggregatorService:
         return f"https://{host}:{self.settings.vehicles.port}/v1/"
 
     def _selectable(self) -> list[str]:
-        """Nobody while a release is tried, or awaited from above: the next round trains from one that stays."""
-        awaiting = self.config.federation.below and self.releases.current.kind == "round"
-        return [] if awaiting or self.releases.canary else self.online()
+        """Nobody while a release is tried: the next round trains from one that stays. In a region, nobody before the
+        aggregator above asks.
+        """
+        if self.releases.canary:
+            return []
+        last = self.engine.round
+        if self.above and not self.above.trainer.wants(last.number + 1 if last else 1):
+            return []
+        return self.online()
 
     def _enrolled(self, vehicle: str) -> bool:
         try:
@@ -214,7 +225,10 @@ class AggregatorService:
 
     def _take_step(self) -> None:
         self.releases.renew(time.monotonic())
-        self.rollout.step(time.monotonic())
+        if self.above:
+            self.above.step()
+        else:
+            self.rollout.step(time.monotonic())
         moved = self.engine.tick(time.monotonic())
         current = self.engine.round
         if current is not None and self.link.connected.is_set():

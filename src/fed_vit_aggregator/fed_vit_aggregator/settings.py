@@ -19,13 +19,21 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port
 
 
+class AboveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The aggregator above this region's: its region, its broker, and the folder in which it has enrolled this one."""
+
+    region: str
+    broker: Address
+    identity: str
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`state`: the service's durable folder. `fleet`: the fleet's training file. `vehicles`: HTTPS with client
     certificates, for model files; `operators`: HTTPS for people and Prometheus. `initial_release` is adopted on the
     first start if one of `trusted_keys` (a file or a folder of *.pub) has signed it. `reference`: a folder of labelled
     samples that candidates are evaluated on, "" for none; at most `reference_samples` of them. `public_host`: the
     name by which vehicles reach `vehicles`, if it is another than its host. `tracker` keeps rounds as experiments, at
-    `tracker_address` if it has one.
+    `tracker_address` if it has one. `above`: the aggregator whose region this one is a part of, if there is one.
     """
 
     state: str
@@ -40,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     public_host: str = ""
     tracker: Literal["none", "mlflow", "clearml"] = "none"
     tracker_address: str = ""
+    above: AboveSettings | None = None
 
     @property
     def folder(self) -> Path:

@@ -13,6 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fed_vit_aggregator.local import HOST, LocalCloud
+from fed_vit_aggregator.settings import AboveSettings
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.deployment.keys import save_public_key
 from fed_vit_autorl.deployment.processes import dying_with_parent
@@ -31,7 +32,9 @@ class VirtualFleet:
         processes: int,
         width: int = 100,
         launcher: Sequence[str] = (sys.executable, "-m"),
+        above: AboveSettings | None = None,
     ) -> None:
+        """`above`: the aggregator whose region this fleet is; `base` and `keys` are then in `folder` already."""
         self.folder, self.config, self.vehicles = Path(folder).resolve(), config, list(vehicles)
         self.hold = self.folder / "hold"
         self._launcher = launcher
@@ -41,7 +44,7 @@ class VirtualFleet:
             save_public_key(key.public_key(), self.folder / "keys" / "shipped.pub")
             write_linear_release(self.folder / "base", key, width)
         self.cloud = LocalCloud(
-            self.folder / "cloud", config, self.folder / "base", self.folder / "keys", launcher=launcher
+            self.folder / "cloud", config, self.folder / "base", self.folder / "keys", launcher=launcher, above=above
         )
         for vehicle in self.vehicles:
             self.cloud.enrol(vehicle, self.folder / "vehicles" / vehicle)

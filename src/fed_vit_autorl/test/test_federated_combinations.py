@@ -112,7 +112,7 @@ def plan(stages=(), strategy="fedavg", **options):
         plan([MASK], CENTRAL, min_vehicles=6),
         plan([MASK], asynchronous=True, min_vehicles=6),
         plan([MASK], min_vehicles=5),
-        plan([MASK], "submodels", hierarchical=True, min_vehicles=6),
+        plan([MASK], "submodels", min_vehicles=6, profiles=1),
         plan([], "krum", asynchronous=True),
         plan([], CENTRAL, asynchronous=True),
         plan([{"dp_noise": {"noise_multiplier": 1.0, "vehicles": 5}}]),
@@ -143,11 +143,10 @@ def test_impossible(impossible):
         plan(["top_k", "quantise"], asynchronous=True, min_vehicles=3, buffer_size=3),
         plan(["top_k", "quantise"], CENTRAL),
         plan(["clip", "random_k", MASK], "fedadam", min_vehicles=6),
-        plan([MASK], "median", hierarchical=True, min_vehicles=6),
         plan([{"dp_noise": {"noise_multiplier": 1.0, "vehicles": 6}}, MASK], min_vehicles=6, weighting="uniform"),
         plan([{"dp_noise": {"noise_multiplier": 1.0}}, "top_k"], "median"),
     ],
-    ids=range(8),
+    ids=range(7),
 )
 def test_possible(possible):
     check_combination(possible)

@@ -14,14 +14,12 @@ from .strategies import CentralDP, Scaffold, Strategy, SubModels
 class FleetPlan:
     """What a configuration asks for. `stages` have passed `pipeline.check_order`.
 
-    `hierarchical`: regions send sums to a global aggregator, and `strategy` is the global one. `profiles`: how many
-    device classes train a part of the model.
+    `profiles`: how many device classes train a part of the model.
     """
 
     stages: Sequence[Stage]
     strategy: Strategy
     asynchronous: bool = False
-    hierarchical: bool = False
     min_vehicles: int = 1
     vehicles_per_round: int = 100
     buffer_size: int = 1
@@ -43,7 +41,7 @@ class FleetPlan:
 
 
 def _readable_under_mask(plan: FleetPlan) -> bool:
-    return plan.mask is not None and plan.strategy.readable and not plan.hierarchical
+    return plan.mask is not None and plan.strategy.readable
 
 
 def _shared_noise_without_mask(plan: FleetPlan) -> bool:
@@ -57,8 +55,8 @@ def _shared_noise_below_threshold(plan: FleetPlan) -> bool:
 _IMPOSSIBLE: tuple[tuple[Callable[[FleetPlan], bool], str], ...] = (
     (
         _readable_under_mask,
-        "strategy {strategy!r} looks into single updates and secure_mask hides them: use a mean (fedavg …), or "
-        "regions, whose sums it can compare",
+        "strategy {strategy!r} looks into single updates and secure_mask hides them: use a mean (fedavg …), and "
+        "{strategy!r} in the aggregator above, which compares regions' sums",
     ),
     (
         lambda plan: plan.mask is not None and plan.asynchronous,

@@ -92,7 +92,9 @@ class StoredUpdate:
 
 @dataclass(frozen=True)
 class ReleaseRecord:
-    """A release that was published. `kind`: pretrained, round, rollback or above; `source`: the version it was made from."""
+    """A release that was published. `kind`: pretrained, round, rollback, or above (an aggregator above made it);
+    `source`: the version it was made from.
+    """
 
     version: int
     digest: str

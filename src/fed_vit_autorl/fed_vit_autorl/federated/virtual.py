@@ -19,13 +19,22 @@ from .training import LocalTensors, TrainingResult
 from .update import Tensors
 from .wire import Pointer, Task
 
+STEP = 0.1
+
+
+def virtual_delta(vehicle: str, run: str, round: int, model: Tensors, step: float = STEP) -> Tensors:
+    """What a virtual vehicle finds: noise of norm `step` from a counter-based generator, by its name and the round."""
+    digest = hashlib.sha256(f"{vehicle}/{run}/{round}".encode()).digest()
+    generator = np.random.Generator(np.random.Philox(int.from_bytes(digest[:8], "big")))
+    delta = {name: generator.standard_normal(tensor.shape, np.float32) for name, tensor in model.items()}
+    norm = np.sqrt(sum(float(np.square(tensor).sum()) for tensor in delta.values()))
+    return {name: tensor * np.float32(step / norm) for name, tensor in delta.items()}
+
 
 class VirtualTrainer:
-    """Its update is a function of vehicle, round and the model's layout alone: noise of norm `step` from a
-    counter-based generator.
-    """
+    """Its update is a function of vehicle, round and the model's layout alone."""
 
-    def __init__(self, vehicle: str, samples: int = 32, step: float = 0.1) -> None:
+    def __init__(self, vehicle: str, samples: int = 32, step: float = STEP) -> None:
         self._vehicle, self._samples, self._step = vehicle, samples, step
         self._job: tuple[Task, Path] | None = None
 
@@ -48,12 +57,8 @@ class VirtualTrainer:
             {name: tensors for name, tensors in weights.items() if name not in ("golden", "control")},
             task.plan["trainable"],
         )
-        digest = hashlib.sha256(f"{self._vehicle}/{task.run}/{task.round}".encode()).digest()
-        generator = np.random.Generator(np.random.Philox(int.from_bytes(digest[:8], "big")))
-        delta = {name: generator.standard_normal(tensor.shape, np.float32) for name, tensor in model.items()}
-        norm = np.sqrt(sum(float(np.square(tensor).sum()) for tensor in delta.values()))
-        scaled = {name: tensor * np.float32(self._step / norm) for name, tensor in delta.items()}
-        return TrainingResult(scaled, self._samples, {"loss": 1.0 / (1 + task.round)})
+        delta = virtual_delta(self._vehicle, task.run, task.round, model, self._step)
+        return TrainingResult(delta, self._samples, {"loss": 1.0 / (1 + task.round)})
 
 
 class VirtualKeeper:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..blocks import add_scaled
@@ -12,7 +14,7 @@ from .kept import KeepingStrategy, combination
 from .robust import median_of_sorted, norm_of
 
 
-def cosine(first: Tensors, second: Tensors) -> float:
+def cosine(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> float:
     """Cosine of the angle between two models, 0 when one is zero."""
     product = sum(float(np.vdot(first[name], second[name])) for name in first)
     squares = [sum(float(np.vdot(tensor, tensor)) for tensor in tensors.values()) for tensors in (first, second)]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.federated.strategies.trust import cosine
 from fed_vit_autorl.reinforcement.algorithms.replay import Batch, ReplayBuffer
 
 Parameters = Mapping[str, NDArray[np.float32]]
@@ -15,10 +16,7 @@ Parameters = Mapping[str, NDArray[np.float32]]
 
 def trust_weights(server: Parameters, clients: Sequence[Parameters]) -> NDArray[np.float64]:
     """w_k = max(0, cos(θ, θ_k)) / Σ over all clients, (K,); equal weights where no client points the server's way."""
-    own = _flat(server)
-    rows = np.stack([_flat(client) for client in clients])
-    cosine = rows @ own / np.maximum(np.linalg.norm(rows, axis=1) * np.linalg.norm(own), 1e-12)
-    trust = np.maximum(cosine, 0.0)
+    trust = np.array([max(0.0, cosine(server, client)) for client in clients])
     return trust / trust.sum() if trust.sum() > 0 else np.full(len(clients), 1.0 / len(clients))
 
 
@@ -75,7 +73,3 @@ def extend(buffer: ReplayBuffer, batch: Batch, mask: NDArray[np.bool_] | None = 
     for index in chosen:
         buffer.add(*(batch[name][index] for name in ("observation", "action", "reward", "next_observation", "done")))
     return len(chosen)
-
-
-def _flat(parameters: Parameters) -> NDArray[np.float64]:
-    return np.concatenate([parameters[name].ravel() for name in sorted(parameters)]).astype(np.float64)
