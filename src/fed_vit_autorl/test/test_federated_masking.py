@@ -2,16 +2,28 @@
 
 import os
 import stat
+from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fed_vit_autorl.federated.masking.member import SECRETS
+from fed_vit_autorl.deployment.identity import Identity
+from fed_vit_autorl.deployment.pki import Authority
+from fed_vit_autorl.federated.masking.member import SECRETS, Member
 from fed_vit_autorl.federated.masking.messages import MAX_PARTS, PART_BYTES, Assembly, SessionMessage, Step, in_parts
+from fed_vit_autorl.federated.masking.peers import certificate_bytes, signer, verifier
+from fed_vit_autorl.federated.pipeline import Pipeline
+from fed_vit_autorl.federated.stages import SecureMask
 from fed_vit_autorl.federated.store import Phase
 from fed_vit_autorl.federated.strategies import STRATEGIES
+from fed_vit_autorl.federated.update import Layout, Update, UpdateMetadata
 from fed_vit_autorl.federated.wire import encode
+from fed_vit_autorl.privacy.mechanisms import noise_multiplier
 from fed_vit_autorl.privacy.secagg import SecAggReason, SecAggRefused
+from fed_vit_autorl.privacy.secagg.messages import Advertisement
 
 MASKED = {
     "privacy": {"secure_aggregation": True},
@@ -40,10 +52,6 @@ def make(memory_fleet, tmp_path):
 
 def weights(fleet):
     return fleet.releases.weights(fleet.releases.version)
-
-
-def words_of(fleet):
-    return fleet.store.refusals()
 
 
 @pytest.mark.parametrize(("weighting", "least"), [("uniform", 1), ("samples", 32 / 512)])
@@ -236,3 +244,104 @@ def test_a_large_message_travels_in_parts_in_any_order():
         assert wholes[:-1] == [None] * (len(order) - 1)
     with pytest.raises(ValueError, match="at most"):
         list(in_parts("run", 3, "v", Step.ROSTER, bytes(MAX_PARTS * PART_BYTES + 1)))
+
+
+def test_noise_in_parts_makes_the_whole_in_the_sum_and_the_ledger_is_asked_first(make):
+    private = MASKED | {"privacy": {"secure_aggregation": True, "mechanism": "central_dp", "epsilon": 8.0}}
+    fleet = make(sections=private)
+    until(fleet, lambda: fleet.engine.round is not None)
+    spent, budget = fleet.engine.privacy
+    assert 7.9 < spent <= budget == 8.0  # one round has it all
+    fleet.run()
+    moved = np.concatenate([tensor.ravel() for tensor in weights(fleet).values()])
+    # Four vehicles with a third of the variance (z C)² each, and the mean of four; what they learned is far less.
+    expected = noise_multiplier(8.0, 1e-5, 1) * np.sqrt(4 / 3) / 4
+    assert moved.std() == pytest.approx(expected, rel=0.1)
+
+
+def test_without_budget_no_session_opens(make):
+    private = MASKED | {"privacy": {"secure_aggregation": True, "mechanism": "central_dp", "epsilon": 8.0}}
+    fleet = make(sections=private, num_rounds=1)
+    fleet.engine._ledger.authorise("an earlier run", fleet.config.round_cost)
+    for _ in range(5):
+        fleet.turn()
+    assert fleet.engine.round is None
+    assert fleet.engine.paused
+
+
+def test_what_the_mask_has_no_room_for_stays_in_the_residual():
+    layout = Layout(("w",), ((4,),))
+    mask = {"secure_mask": {"num_vehicles": 3, "threshold": 2, "value_range": 1.0}}
+    pipeline = Pipeline.from_config([{"random_k": {"ratio": 1.0}}, mask], layout)
+    sent = []
+
+    def keep(values):
+        sent.append(values)
+        return np.zeros(values.size + 1, np.uint32)
+
+    values = np.array([0.5, -3.0, 1.5, 0.0], np.float32)
+    pipeline.encode(Update({"w": values}, UpdateMetadata(1, 1, "v", 1)), keep)
+    np.testing.assert_array_equal(sent[0], [0.5, -1.0, 1.0, 0.0])
+    np.testing.assert_array_equal(pipeline.state_dict()["residual"], [0.0, -2.0, 0.5, 0.0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(words=st.lists(st.tuples(st.sampled_from(Step), st.binary(max_size=200)), max_size=4))
+def test_no_word_of_the_aggregator_breaks_a_vehicle(tmp_path_factory, words):
+    task = SimpleNamespace(run="main", round=1)
+    member = Member(tmp_path_factory.mktemp("v"), "v0", b"", lambda message: b"", lambda member, message: True)
+    [keys] = member.begin(task, SecureMask(3, 2))
+    for step, data in words:
+        try:
+            list(member.handle(SessionMessage(run="main", round=1, vehicle="v0", step=step, data=data)))
+        except SecAggRefused:
+            continue
+    assert list(member.begin(task, SecureMask(3, 2))) == [keys]  # it still waits for the roster
+
+
+@given(st.binary(max_size=5 * PART_BYTES), st.randoms(use_true_random=False))
+def test_parts_in_any_order_with_repeats_are_the_whole(data, random):
+    messages = list(in_parts("run", 3, "v", Step.SHARES, data))
+    order = messages + random.sample(messages, random.randrange(len(messages)))
+    random.shuffle(order)
+    assembly, missing = Assembly(), {message.part for message in messages}
+    for message in order:
+        whole, missing = assembly.add(message), missing - {message.part}
+        if not missing:
+            assert whole == data
+            return
+        assert whole is None
+
+
+class TestPeers:
+    @pytest.fixture
+    def enrolled(self, tmp_path):
+        """(certificate authority's PEM, vehicle → (key, certificate DER))"""
+        authority, vehicles = Authority(tmp_path / "pki"), {}
+        for name in ("v0", "v1"):
+            identity = Identity(tmp_path / name)
+            pem = authority.enrol(name, authority.claim(name), identity.request(name))
+            vehicles[name] = identity.signing_key(), certificate_bytes(pem)
+        return authority.ca_path.read_bytes(), vehicles
+
+    def advertisement(self, name, key, certificate):
+        unsigned = Advertisement(name, bytes(32), bytes(32), certificate=certificate)
+        return msgspec.structs.replace(unsigned, signature=signer(key)(unsigned.signed_part(b"s")))
+
+    def test_a_vehicles_own_keys_are_known_by_its_certificate(self, enrolled):
+        ca, vehicles = enrolled
+        member = self.advertisement("v0", *vehicles["v0"])
+        assert verifier(ca)(member, member.signed_part(b"s"))
+        assert not verifier(ca)(member, member.signed_part(b"another session"))
+
+    def test_keys_in_anothers_name_are_refused(self, enrolled, tmp_path):
+        ca, vehicles = enrolled
+        key, certificate = vehicles["v0"]
+        elsewhere = Authority(tmp_path / "elsewhere").ca_path.read_bytes()
+        for verify, member in (
+            (verifier(ca), self.advertisement("v1", key, certificate)),  # a certificate of another name
+            (verifier(ca), self.advertisement("v1", key, vehicles["v1"][1])),  # and of another key
+            (verifier(elsewhere), self.advertisement("v0", key, certificate)),  # of another authority
+            (verifier(ca), self.advertisement("v0", key, b"junk")),
+        ):
+            assert not verify(member, member.signed_part(b"s"))
