@@ -155,7 +155,7 @@ class ClientNode(VehicleNode):
     def _turn(self) -> None:
         for sample, track, worth in self._collector.ready():
             self._labeller.put(sample, track, worth)
-        active = self._service.releases.active
+        active = self._service.driving
         if active is not None and active[1].digest != self._published:
             folder, manifest = active
             message = ModelRelease(version=manifest.version, digest=manifest.digest, path=str(folder))

@@ -84,6 +84,8 @@ class Identity:
         for index, key in enumerate(shipped):
             save_public_key(key, self.release_keys_path / f"shipped{index}.pub")
         self.trust(signers(root))
+        # Releases with heads of the vehicle's own are its own work; nobody else has the key.
+        save_public_key(self.signing_key().public_key(), self.release_keys_path / "own.pub")
         write_file(self.certificate_path, certificate)
 
     def trust(self, fleet: Sequence[Ed25519PublicKey]) -> None:

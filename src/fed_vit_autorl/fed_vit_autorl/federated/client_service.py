@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fed_vit_autorl.deployment.identity import Identity
+from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.deployment.tuf_client import ReleaseFeed
 
 from .client import ClientCore
@@ -17,6 +18,7 @@ from .client_releases import ReleaseShelf, ShadowTest, untested
 from .masking.member import Member
 from .masking.peers import certificate_bytes, signer, verifier
 from .outbox import Outbox
+from .personal_release import PersonalReleases
 from .training import Trainer
 from .transport import BrokerAddress, Link
 from .upload import BlockUpload
@@ -47,8 +49,8 @@ class ClientSettings:
 
 
 class ClientService:
-    """`start` and `stop`; everything that matters is in the outbox and on disk. `releases.active` is what the vehicle
-    should run.
+    """`start` and `stop`; everything that matters is in the outbox and on disk. `driving` is what the vehicle should
+    run.
     """
 
     def __init__(self, settings: ClientSettings, trainer: Trainer, shadow_test: ShadowTest = untested) -> None:
@@ -86,6 +88,8 @@ class ClientService:
             Member(settings.state, vehicle, certificate_bytes(certificate), signer(key), verifier(ca)),
             self.uploads,
         )
+        self._personal = PersonalReleases(settings.state / "personal", self.outbox, key)
+        self.driving: tuple[Path, Manifest] | None = None  # the active release, with heads of its own if it has any
         topics = self.core.topics
         self._inbox: queue.Queue[tuple[str, bytes]] = queue.Queue(MAX_QUEUED)
         self._reconnected = threading.Event()
@@ -124,6 +128,8 @@ class ClientService:
             self._reconnected.clear()
             self.core.connected(time.monotonic())
         self.releases.check(time.monotonic())
+        if (active := self.releases.active) is not None:
+            self.driving = self._personal.of(*active)
         self.core.work(time.monotonic())
         if self.link.connected.is_set():
             for topic, payload, retain in self.core.outgoing(time.monotonic()):

@@ -44,10 +44,10 @@ class UpdateMaker:
     def local(self, task: Task, base: Path) -> LocalTensors:
         """What the training for `task` begins with besides the release in the folder `base`."""
         kept = self._kept()
-        personal = _below(kept, PERSONAL)
+        personal = below(kept, PERSONAL)
         if "scaffold" not in task.plan["strategy"]:
             return LocalTensors(personal)
-        return LocalTensors(personal, correction(read_control(base), _below(kept, VARIATE)))
+        return LocalTensors(personal, correction(read_control(base), below(kept, VARIATE)))
 
     def ready(self, task: Task) -> bool:
         """Whether the update for `task` can be made now: a masked one waits for the others' keys and shares."""
@@ -75,7 +75,7 @@ class UpdateMaker:
         if "scaffold" in task.plan["strategy"]:
             kept |= _named(VARIATE, self._variate(kept, base, pipeline, plain, result.metrics))
         if personal:
-            kept |= _named(PERSONAL, _moved(_below(kept, PERSONAL), personal, base))
+            kept |= _named(PERSONAL, _moved(below(kept, PERSONAL), personal, base))
         sealed = seal(encoded, task.sealing_key, sealing_context(task.run, task.round, self._vehicle))
         manifest = Manifest(
             run=task.run,
@@ -129,7 +129,7 @@ class UpdateMaker:
     ) -> Tensors:
         """c_i after the round, from what the aggregator will decode: both sides' variates stay in step."""
         steps, lr = metrics.get("local_steps", 0.0), metrics.get("local_lr", 0.0)
-        return advanced(_below(kept, VARIATE), read_control(base), pipeline.decode(plain).tensors, steps, lr)
+        return advanced(below(kept, VARIATE), read_control(base), pipeline.decode(plain).tensors, steps, lr)
 
     def _kept(self) -> Tensors:
         return self._outbox.kept()
@@ -157,5 +157,6 @@ def _named(prefix: str, tensors: Tensors) -> Tensors:
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def _below(kept: Tensors, prefix: str) -> Tensors:
+def below(kept: Tensors, prefix: str) -> Tensors:
+    """What is kept under a prefix, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in kept.items() if name.startswith(prefix)}
