@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 
@@ -39,21 +40,16 @@ def decode(
 ) -> Detections:
     """Objects of one image from `boxes` (1, N, 4) and `scores` (1, N, C).
 
-    Keeps at most `limit` objects with a score of at least `score_threshold`; of two objects of one class that overlap
-    by more
-    than `iou_threshold` the better one stays. Non-finite candidates are dropped.
+    Keeps at most `limit` objects with a score of more than `score_threshold`; of two objects of one class that overlap
+    by more than `iou_threshold` the better one stays. Non-finite candidates are dropped.
     """
     boxes, scores = outputs["boxes"][0], outputs["scores"][0]
     location, label = np.nonzero(scores >= score_threshold)
     score, box = scores[location, label], boxes[location]
     usable = np.isfinite(box).all(-1) & (box[:, 2:] > box[:, :2]).all(-1)
     score, box, label = score[usable], box[usable], label[usable]
-    order = np.argsort(-score, kind="stable")[: 10 * limit]
-    score, box, label = score[order], box[order], label[order]
-    clash = (iou_matrix(box, box) > iou_threshold) & (label[:, None] == label[None])
-    alive = np.ones(len(score), bool)
-    for index in range(len(score)):
-        if alive[index]:
-            alive[index + 1 :] &= ~clash[index, index + 1 :]
-    kept = np.flatnonzero(alive)[:limit]
-    return Detections(box[kept].astype(np.float32), score[kept].astype(np.float32), label[kept].astype(np.int64))
+    corner_and_size = np.concatenate((box[:, :2], box[:, 2:] - box[:, :2]), 1)
+    kept = cv2.dnn.NMSBoxesBatched(corner_and_size, score, label.astype(np.int32), score_threshold, iou_threshold)
+    best = np.asarray(kept, np.int64).reshape(-1)
+    best = best[np.argsort(-score[best], kind="stable")][:limit]
+    return Detections(box[best].astype(np.float32), score[best].astype(np.float32), label[best].astype(np.int64))
