@@ -13,7 +13,7 @@ MAX_POINTS = 1 << 18
 MAX_CLUSTERS = 128
 CELL_M = 0.4
 SMEAR_M = 0.6
-SMEAR_STEPS = np.array([-1.0, -0.5, 0.5, 1.0], np.float32)[:, None, None]  # below a cell: a cluster holds a point
+SMEAR_STEPS = np.array([-1.0, -0.5, 0.0, 0.5, 1.0], np.float32)[:, None]  # below a cell: a cluster holds a point
 SUPPORT_CELL_M = 0.2
 SUPPORT_RANGE_M = 12.0
 GRID_BACK_M, GRID_AHEAD_M, GRID_SIDE_M = 15.0, 70.0, 25.0
@@ -51,17 +51,17 @@ class Obstacles:
 
 def extract(points: NDArray[np.float32], base_from_lidar: NDArray[np.float64], assumptions: Assumptions) -> Obstacles:
     """Obstacles of a scan (N, ≥3) given in the `lidar` frame; rows that are not finite are left out."""
-    local = points[:MAX_POINTS, :3] @ base_from_lidar[:3, :3].T.astype(np.float32)
-    local += base_from_lidar[:3, 3].astype(np.float32)
-    x, y = local[:, 0], local[:, 1]
+    rotation, mount = base_from_lidar[:3, :3].astype(np.float32), base_from_lidar[:3, 3].astype(np.float32)
+    columns = rotation @ points[:MAX_POINTS, :3].T + mount[:, None]  # contiguous coordinates: half the time
+    x, y, _ = columns
     square = x * x + y * y
     on_body = (x > -assumptions.rear) & (x < assumptions.front) & (np.abs(y) < assumptions.half_width)
-    keep = (square < assumptions.lidar_range**2) & ~on_body  # NaN compares False
-    local, distance = local[keep], np.sqrt(square[keep])
+    keep = np.flatnonzero((square < assumptions.lidar_range**2) & ~on_body)  # NaN compares False
+    local, distance = columns.take(keep, axis=1).T, np.sqrt(square[keep])
     height = local[:, 2] - ground_height(local, distance)
     floor = assumptions.kerb_height + assumptions.ground_slope * distance
     standing = local[(height > floor) & (height < assumptions.clear_height)]
-    standing = standing[supported(standing - base_from_lidar[:3, 3].astype(np.float32), assumptions)]
+    standing = standing[supported(standing - mount, assumptions)]
     labels, clusters = cluster(standing)
     return Obstacles(standing, labels, clusters, sector_returns(local))
 
@@ -113,26 +113,24 @@ def cluster(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], int]:
 
     Points are smeared along their ray: a surface seen at a slant is hit far apart, in that direction only.
     """
-    column, row, inside = _cells(points[:, :2])
-    planar = points[inside, :2]
-    smear = planar * (SMEAR_M / np.maximum(np.hypot(planar[:, 0], planar[:, 1]), SMEAR_M))[:, None]
-    grid = np.zeros((_COLUMNS, _ROWS), bool)
-    grid[column[inside], row[inside]] = True
-    smeared, across, within = _cells((planar + SMEAR_STEPS * smear).reshape(-1, 2))
-    grid[smeared[within], across[within]] = True
-    names, count = ndimage.label(grid, structure=_CONNECTED)
-    labels = np.where(inside, names[column, row], 0).astype(np.int64)
+    cell, inside = _cells(points[:, 0], points[:, 1])
+    x, y = points[inside, 0], points[inside, 1]
+    stretch = 1.0 + SMEAR_STEPS * (np.float32(SMEAR_M) / np.maximum(np.hypot(x, y), np.float32(SMEAR_M)))
+    grid = np.zeros(_COLUMNS * _ROWS, bool)
+    grid[_cells((x * stretch).ravel(), (y * stretch).ravel())[0]] = True
+    names, count = ndimage.label(grid.reshape(_COLUMNS, _ROWS), structure=_CONNECTED)
+    labels = np.zeros(len(points), np.int64)
+    labels[inside] = names.ravel()[cell]
     if count > MAX_CLUSTERS:
         labels, count = _nearest(points, labels, count)
     return labels, count
 
 
-def _cells(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Column and row (N,) of planar points' cells, 0 where they are not `inside` the grid."""
-    column = np.floor((points[:, 0] + GRID_BACK_M) * (1.0 / CELL_M)).astype(np.int64)
-    row = np.floor((points[:, 1] + GRID_SIDE_M) * (1.0 / CELL_M)).astype(np.int64)
-    inside = (column >= 0) & (column < _COLUMNS) & (row >= 0) & (row < _ROWS)
-    return np.where(inside, column, 0), np.where(inside, row, 0), inside
+def _cells(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Cells, counted column by column, of those planar points that are `inside` (N,) the grid."""
+    column, row = (x + GRID_BACK_M) * (1.0 / CELL_M), (y + GRID_SIDE_M) * (1.0 / CELL_M)
+    inside = (column >= 0.0) & (column < _COLUMNS) & (row >= 0.0) & (row < _ROWS)
+    return column[inside].astype(np.int64) * _ROWS + row[inside].astype(np.int64), inside
 
 
 def _nearest(points: NDArray[np.float32], labels: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], int]:

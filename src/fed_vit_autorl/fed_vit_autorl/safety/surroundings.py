@@ -36,6 +36,7 @@ class Surroundings:
         """Nothing is known any more."""
         self._tracker.reset()
         self._points, self._labels = np.zeros((0, 2)), np.zeros(0, np.int64)
+        self._moves = np.zeros(0, bool)
         self._velocity = self._recent = np.zeros((1, 2))
         self._seen = np.zeros(1, np.int64)
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(VIEW_BINS, np.inf)
@@ -53,6 +54,7 @@ class Surroundings:
         self._nearest = _view(found.points[kept])
         kept = kept[thin(points[kept])]
         self._points, self._labels = points[kept], found.labels[kept]
+        self._moves = np.hypot(*self._velocity.T)[self._labels] > STILL_M_S
         return found
 
     def _confirmed(self, found: Obstacles, motion: Motion) -> NDArray[np.bool_]:
@@ -70,9 +72,12 @@ class Surroundings:
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
         """What of it matters to the corridor, one row per cluster that is near it."""
-        low = np.array([corridor.x.min(), corridor.y.min()]) - REGION_M
-        high = np.array([corridor.x.max(), corridor.y.max()]) + REGION_M
-        near = ((self._points > low) & (self._points < high)).all(axis=1)
+        x, y = self._points[:, 0], self._points[:, 1]
+        # What stands still matters where the body may touch it; only who moves has to be seen coming.
+        touching = self._a.front + self._a.half_width + self._a.lateral_clearance
+        margin = np.where(self._moves, REGION_M, touching)
+        near = (x > corridor.x.min() - margin) & (x < corridor.x.max() + margin)
+        near &= (y > corridor.y.min() - margin) & (y < corridor.y.max() + margin)
         found = contacts(corridor, self._points[near], self._a)
         labels = self._labels[near]
         names, first = _least_gap(labels, found)
