@@ -51,7 +51,7 @@ def _detections(raw: Raw, size: Size) -> tuple[Tensor, ...]:
 
 def _detection_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor]:
     grid = size[0] // STRIDE, size[1] // STRIDE
-    class_loss, box_loss = detection_loss(raw["logits"], raw["boxes"], targets, grid, raw.get("believed"))
+    class_loss, box_loss = detection_loss(raw["logits"], raw["boxes"], targets, grid)
     return {"class": class_loss, "box": 2 * box_loss}
 
 

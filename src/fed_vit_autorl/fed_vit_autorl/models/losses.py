@@ -89,22 +89,14 @@ def assign(scores: Tensor, boxes: Tensor, targets: Targets, size: tuple[int, int
     return owner.where(positive, -1), quality, weight.to(scores.dtype)
 
 
-def detection_loss(
-    logits: Tensor, boxes: Tensor, targets: Targets, size: tuple[int, int], believed: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """(class loss, box loss): quality focal loss (Li et al., 2020) and 1 - GIoU weighted by target quality.
-
-    `believed` (B, N, C) are the scores to keep wherever no object is labelled, instead of 0 (Li and Hoiem, Learning
-    without Forgetting, 2016): for labels that miss many objects.
-    """
+def detection_loss(logits: Tensor, boxes: Tensor, targets: Targets, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """(class loss, box loss): quality focal loss (Li et al., 2020) and 1 - GIoU weighted by target quality."""
     scores = logits.sigmoid()
     owner, quality, weight = assign(scores.detach(), boxes.detach(), targets, size)
     positive = (owner >= 0) & targets.objects_known[:, None]
     picked = owner.clamp(min=0)
     label = targets.classes.gather(1, picked)
     wanted = functional.one_hot(label.clamp(min=0), logits.shape[2]) * (quality * positive).unsqueeze(2)
-    if believed is not None:
-        wanted, weight = wanted.where(positive.unsqueeze(2), believed), torch.ones_like(weight)
     cross = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     normaliser = quality.where(positive, 0).sum().clamp(min=1.0)
     class_loss = (cross * (scores - wanted).abs().square() * weight.unsqueeze(2)).sum() / normaliser

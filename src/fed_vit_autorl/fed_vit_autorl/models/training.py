@@ -68,13 +68,12 @@ def fit(
     options: TrainingOptions,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
-    believed: Trainable | None = None,
     left_out: Collection[str] = (),
 ) -> dict[str, float]:
     """Train `model` in place; returns the mean parts of the loss over the last tenth of the steps.
 
-    batches[step] has the `inputs` of the model, a tuple of tensors, and its `targets`. Where those show no object, the
-    scores of the model that is `believed` are learned. Parts of the loss that are `left_out` are not minimised.
+    batches[step] has the `inputs` of the model, a tuple of tensors, and its `targets`. Parts of the
+    loss that are `left_out` are not minimised.
     With a `checkpoint` file the training goes on from it when it exists, exactly as if it had not stopped, and saves
     to it every 200 steps and at the end. Raises FloatingPointError when the loss is no longer finite.
     """
@@ -97,11 +96,7 @@ def fit(
         module.fused_attn = device.type != "cpu"  # plain products go back through a CPU in three quarters of the time
     for step, batch in enumerate(loader, first):
         with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
-            inputs = [tensor.to(device) for tensor in batch.inputs]
-            raw = model.raw(*inputs)
-            if believed is not None:
-                with torch.no_grad():
-                    raw["believed"] = believed.raw(*inputs)["logits"].sigmoid()
+            raw = model.raw(*(tensor.to(device) for tensor in batch.inputs))
         raw = {name: tensor.float() for name, tensor in raw.items()}
         losses = model.loss(raw, batch.targets.to(device))
         losses = {name: part for name, part in losses.items() if name not in left_out}
@@ -141,8 +136,8 @@ def fit_folder(
     """Fine-tune a release's perception on a vehicle's own samples: (trained minus base by tensor name, loss parts).
 
     architecture and weights are those of the release. Labels are the vehicle's LiDAR's, or the release's own where it
-    passes their test (`teacher`); neither tells of every object, so where they show none the release is believed. Only
-    tensors that `trainable` names are trained and returned. Raises ValueError when none of the samples can be read.
+    passes their test (`teacher`). Only tensors that `trainable` names are trained and returned. Raises ValueError when
+    none of the samples can be read.
     """
     model = build(architecture, weights)
     for name, parameter in model.named_parameters():
@@ -163,7 +158,7 @@ def fit_folder(
         return replace(sample, labels=taught_labels[keys[index]])
 
     batches = Batches(read, len(keys), model.img_size, options.batch_size, augment, options.seed)
-    parts = fit(model, batches, options, progress, believed=build(architecture, weights).eval(), left_out=UNTAUGHT)
+    parts = fit(model, batches, options, progress, left_out=UNTAUGHT)
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {name: parameter.detach().numpy() - weights[name] for name, parameter in trained.items()}, parts
 
