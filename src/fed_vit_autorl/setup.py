@@ -67,6 +67,7 @@ TRAINING = [
     "perception = fed_vit_autorl.models.train_perception:perception",
     "temporal = fed_vit_autorl.models.train_temporal:temporal",
     "policy = fed_vit_autorl.reinforcement.train_policy:policy",
+    "fleet-policy = fed_vit_autorl.reinforcement.train_fleet_policy:fleet_policy",
     "cloning = fed_vit_autorl.reinforcement.train_cloning:cloning",
 ]
 EVALUATIONS = [

@@ -119,7 +119,7 @@ def test_the_poorest_rows_are_not_imitated_but_every_correction_is():
     corrected = np.zeros(100, np.float32)
     corrected[48] = 1.0
     weight = weights_of({"reward": reward, "corrected": corrected})
-    assert weight[48] == 4.0
+    assert weight[48] == 1.0
     assert (weight[[49, 50]] == 0.0).all()
     assert (weight[51:85] == 1.0).all()
 

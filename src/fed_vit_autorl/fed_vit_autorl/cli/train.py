@@ -12,5 +12,6 @@ def train() -> None:
     \b
     Examples:
       fedvit train policy --config config/train_policy.yaml      expert, cloning, release
+      fedvit train fleet-policy                                  vehicles of unlike towns learn alone and together
       fedvit train cloning --bag my_drive                        steering of a recorded human
     """

@@ -19,7 +19,6 @@ from fed_vit_autorl.reinforcement.policy_release import build
 RETURN_ROWS = 10
 GAMMA = 0.99
 POOREST = 0.05
-CORRECTED_WEIGHT = 4.0
 Correct = Callable[[nn.Module], None]
 
 
@@ -40,7 +39,7 @@ def returns(reward: np.ndarray) -> np.ndarray:
 
 
 def weights_of(drives: Mapping[str, np.ndarray]) -> np.ndarray:
-    """How much each row (N,) counts: nothing if its return is among the poorest, more where the shield stepped in.
+    """1 for each row (N,) that is imitated, 0 for those whose return is among the poorest.
 
     A correction is never dropped: what it prevented would have been worse.
     """
@@ -48,7 +47,7 @@ def weights_of(drives: Mapping[str, np.ndarray]) -> np.ndarray:
     found = returns(drives["reward"])
     passed = found[~corrected]
     good = found >= (np.quantile(passed, POOREST) if len(passed) else -np.inf)
-    return np.where(corrected, CORRECTED_WEIGHT, good.astype(np.float64)).astype(np.float32)
+    return (corrected | good).astype(np.float32)
 
 
 def learn(

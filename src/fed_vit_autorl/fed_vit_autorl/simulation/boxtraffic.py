@@ -118,8 +118,19 @@ class Traffic:
         self.heading = np.where(done, 0.0, self.heading)
 
 
-def make_traffic(rng: np.random.Generator, straight: NDArray[np.float64], crossing: float | None) -> Traffic:
-    """Dense traffic along a route that is straight at the arc lengths `straight`, and crossed by a street at `crossing`."""
+EVERYBODY = frozenset(Behaviour)
+HOUSE_M = 5.0
+
+
+def make_traffic(
+    rng: np.random.Generator,
+    straight: NDArray[np.float64],
+    crossing: float | None,
+    behaviours: frozenset[Behaviour] = EVERYBODY,
+) -> Traffic:
+    """Dense traffic along a route that is straight at the arc lengths `straight`, and crossed by a street at
+    `crossing`; of it those with one of `behaviours`, and the houses.
+    """
     rows: list[dict] = []
 
     def add(behaviour: Behaviour, s: float, d: float, heading: float, speed: float, size: tuple, **more: float) -> None:
@@ -180,4 +191,5 @@ def make_traffic(rng: np.random.Generator, straight: NDArray[np.float64], crossi
                 depth = float(rng.uniform(2.0, 8.0))
                 size = (float(rng.uniform(6.0, 14.0)), depth, 6.0)
                 add(Behaviour.STANDS, float(s), side * (least + 0.5 * depth), 0.0, 0.0, size)
+    rows = [row for row in rows if row["behaviour"] in behaviours or row["height"] > HOUSE_M]
     return Traffic(**{key: np.array([row[key] for row in rows]) for key in rows[0]})

@@ -16,7 +16,7 @@ from ..data.classes import PEDESTRIAN, VEHICLE
 from ..data.sample import EgoState
 from ..reinforcement.expert import RoadUser, StopLine
 from ..reinforcement.route import Pose, RoadOption
-from .boxtraffic import LANE_M, Behaviour, Traffic, make_traffic
+from .boxtraffic import EVERYBODY, LANE_M, Behaviour, Traffic, make_traffic
 from .events import Collision, corners, ego_centre, ego_corners, ego_is_at_fault, overlap
 from .lidar import LidarSpec
 from .observation import LightAhead
@@ -66,8 +66,9 @@ class BoxWorld:
 
     dt = DT
 
-    def __init__(self) -> None:
-        self.vehicle = VehicleParameters()
+    def __init__(self, behaviours: frozenset[Behaviour] = EVERYBODY) -> None:
+        """`behaviours`: what the road users of this world do."""
+        self.vehicle, self._behaviours = VehicleParameters(), behaviours
         self._lidar = BoxLidar(LidarSpec())
 
     def reset(self, seed: int) -> dict[str, BoxView]:
@@ -75,7 +76,7 @@ class BoxWorld:
         self._rng = np.random.default_rng([seed, 11])
         self._planned, straight, self._crossing = _road(self._rng)
         self.route = self._planned.line
-        self._traffic: Traffic = make_traffic(self._rng, straight, self._crossing)
+        self._traffic: Traffic = make_traffic(self._rng, straight, self._crossing, self._behaviours)
         self._grip = float(self._rng.choice(GRIPS))
         self._phase = float(self._rng.uniform(0.0, CYCLE_S))
         start = self.route.at(np.array(0.0))
