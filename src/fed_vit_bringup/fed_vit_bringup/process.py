@@ -77,7 +77,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                process_group=0,  # not a session of its own: kernels that share the processor by session ignore niceness
+                process_group=0,  # no session of its own: between sessions some kernels ignore niceness
             )
         self.pid = self._process.pid
 
