@@ -97,7 +97,7 @@ def train(shipped, tmp_path, patterns: list[str], strategy: dict | None = None, 
         **fields,
     )
     (folder / JOB).write_bytes(msgspec.json.encode(job))
-    subprocess.run([sys.executable, "-m", "fed_vit_client.trainer", str(folder)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "fed_vit_client.trainer", str(folder)], check=True, timeout=600)
     return folder
 
 
