@@ -26,7 +26,7 @@ from fed_vit_autorl.deployment.processes import dying_with_parent
 
 HOST = "127.0.0.1"
 NICE = ("nice", "-n", "10")  # vehicles that share the machine come first
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 
 
 class LocalCloud:
@@ -44,20 +44,22 @@ class LocalCloud:
         reference: Path | None = None,
         launcher: Sequence[str] = (sys.executable, "-m"),
         above: AboveSettings | None = None,
+        host: str = HOST,
     ) -> None:
         """`trusted_keys`: public keys that may have signed `initial_release`, a file or
         folder of *.pub. `reference`: labelled samples for the drift gate. `above`: for a region below another cloud.
+        `host`: the address of this machine at which vehicles reach it.
         """
         self.folder = Path(folder).resolve()
         self.region = fleet.federation.region
         self.keys = Keyring(self.folder / "state")
-        self.broker = Broker(self.folder / "broker", self.region, self.keys.authority)
+        self.broker = Broker(self.folder / "broker", self.region, self.keys.authority, host)
         self.settings = Settings(
             state=str(self.folder / "state"),
             fleet=str(self.folder / "fleet.yaml"),
-            broker=Address(HOST, self.broker.port),
-            vehicles=Address(HOST, free_port()),
-            operators=Address(HOST, free_port()),
+            broker=Address(host, self.broker.port),
+            vehicles=Address(host, free_port(host)),
+            operators=Address(host, free_port(host)),
             initial_release=str(Path(initial_release).resolve()),
             trusted_keys=str(Path(trusted_keys).resolve()),
             reference=str(Path(reference).resolve()) if reference else "",
@@ -72,7 +74,7 @@ class LocalCloud:
     @property
     def operators_url(self) -> str:
         """The fleet's page."""
-        return f"https://{HOST}:{self.settings.operators.port}"
+        return f"https://{self.settings.operators.host}:{self.settings.operators.port}"
 
     @property
     def operator_token(self) -> str:
@@ -101,12 +103,6 @@ class LocalCloud:
         """What the page shows."""
         with self.client() as client:
             return client.get("/api/state").raise_for_status().json()
-
-    def act(self, action: str, **arguments: object) -> None:
-        """An operator's action; raises httpx.HTTPStatusError when it is refused."""
-        bearer = {"Authorization": f"Bearer {self.operator_token}"}
-        with self.client() as client:
-            client.post(f"/api/actions/{action}", json=arguments, headers=bearer).raise_for_status()
 
     def start_aggregator(self) -> None:
         """Returns once it answers; raises RuntimeError with its last words if it doesn't."""

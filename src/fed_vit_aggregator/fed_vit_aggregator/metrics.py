@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -66,6 +67,16 @@ class FleetCollector(Collector):
                 if reason:
                     rollbacks.add_metric([reason], count)
             yield rollbacks
+        canary = service.releases.canary
+        yield GaugeMetricFamily(
+            "fedvit_canary", "Version that a canary tries, 0 for none", canary.version if canary else 0
+        )
+        expiries = GaugeMetricFamily(
+            "fedvit_metadata_expires_seconds", "Time until release metadata is refused", labels=["role"]
+        )
+        for role, expires in service.keys.repository.expiries().items():
+            expiries.add_metric([role], expires.timestamp() - time.time())
+        yield expiries
         if service.engine.privacy:
             spent, budget = service.engine.privacy
             yield GaugeMetricFamily("fedvit_privacy_spent", "Epsilon spent", value=spent)

@@ -1,52 +1,51 @@
-"""Virtual regions: each a cloud with its vehicles, run in this process's children or, spread over machines, by Ray.
-
-With several regions the caller is the global level: it takes the regions' models, makes one of them, and hands it down
-as the release that the next round begins with.
-"""
+"""Virtual regions, each a cloud with its vehicles: run as children of this process or, spread over machines, by Ray."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
-import safetensors.numpy
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fed_vit_aggregator.settings import AboveSettings, Address
 from fed_vit_aggregator.virtual_fleet import VirtualFleet
-from fed_vit_autorl.deployment import release
-from fed_vit_autorl.deployment.candidate import make_candidate
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
-from fed_vit_autorl.deployment.keys import save_public_key
-from fed_vit_autorl.federated.virtual import write_linear_release
 
-TIMEOUT_S = 600.0
+TIMEOUT_S = 1500.0
 VEHICLES_PER_PROCESS = 125
+IDENTITY = "identity"
 
 
 @dataclass(frozen=True)
 class RegionPlan:
-    """One region. `key`: 32 bytes, signs what comes from above; `folder`: "" for a temporary one where it runs."""
+    """One region. `files`: what its folder holds to begin with, by relative path: the first release in `base`, `keys`
+    that signed it, and for a region below another cloud its `identity` there. `above`: that cloud's region and broker.
+    `folder`: "" for a temporary one on the machine where it runs.
+    """
 
     config: FleetConfig
     vehicles: list[str]
-    width: int
-    key: bytes
+    files: Mapping[str, bytes]
+    above: tuple[str, Address] | None = None
     folder: str = ""
 
 
 @dataclass(frozen=True)
-class RegionRound:
-    """What a region's round gave: its model as safetensors, and the updates that are in it."""
+class RegionResult:
+    """What became of a region's rounds: seconds of each, updates in them, messages refused; CPU seconds since the start
+    and resident memory at the end [MiB], by part.
+    """
 
-    model: bytes
+    seconds: list[float]
     updates: int
-    seconds: float
+    refused: int
+    cost: dict[str, float]
 
 
 class Region:
@@ -55,12 +54,16 @@ class Region:
     def __init__(self, plan: RegionPlan) -> None:
         self._temporary = None if plan.folder else tempfile.TemporaryDirectory(prefix="fedvit-region-")
         folder = Path(plan.folder or self._temporary.name)
-        self._plan, self._key = plan, Ed25519PrivateKey.from_private_bytes(plan.key)
-        if not (folder / "base").exists():
-            save_public_key(self._key.public_key(), folder / "keys" / "shipped.pub")
-            write_linear_release(folder / "base", self._key, plan.width)
+        for name, content in plan.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        self._below = plan.above is not None
+        above = None
+        if plan.above is not None:
+            region, broker = plan.above
+            above = AboveSettings(region=region, broker=broker, identity=str(folder / IDENTITY))
         processes = max(2, -(-len(plan.vehicles) // VEHICLES_PER_PROCESS))
-        self._fleet = VirtualFleet(folder, plan.config, plan.vehicles, processes, plan.width)
+        self._fleet = VirtualFleet(folder, plan.config, plan.vehicles, processes, above=above)
 
     def start(self) -> float:
         """Returns once the first round has begun: seconds until then."""
@@ -69,48 +72,42 @@ class Region:
         self._fleet.wait(lambda state: bool(state["rounds"]), TIMEOUT_S)
         return time.monotonic() - started
 
-    def round(self, number: int) -> RegionRound:
-        """Waits for a round's end."""
-        state = self._fleet.wait(lambda state: _ended(state, number), TIMEOUT_S)
-        found = next(each for each in state["rounds"] if each["number"] == number)
-        path = self._release(found["release"] or found["base"]) / "linear.safetensors"
-        return RegionRound(path.read_bytes(), found["updates"], found["seconds"])
-
-    def take(self, version: int, model: bytes) -> None:
-        """The model from above becomes the region's release."""
-        current = max(each["version"] for each in self._fleet.cloud.state()["releases"])
-        base, folder = self._release(current), self._fleet.folder / f"above-{version}"
-        manifest = release.decode_manifest((base / release.MANIFEST).read_bytes())
-        weights = {"linear": safetensors.numpy.load(model)}
-        make_candidate(base, manifest, folder, weights, self._key, version=version)
-        self._fleet.cloud.act("take_over", folder=str(folder))
-
-    def cost(self) -> dict[str, float]:
-        """CPU seconds since the start and resident memory now, by part; refused messages."""
-        broker = self._fleet.cloud.broker.process
-        parts = {
-            "aggregator": [psutil.Process(self._fleet.cloud.aggregator_pid)],
-            "broker": [psutil.Process(broker.pid)],
-            "vehicles": [psutil.Process(host.pid) for host in self._fleet.hosts if host is not None],
-        }
-        found: dict[str, float] = {"refused": sum(self._fleet.cloud.state()["refused"].values())}
-        for name, processes in parts.items():
-            times = [process.cpu_times() for process in processes]
-            found[f"cpu_s_{name}"] = sum(each.user + each.system for each in times)
-            found[f"memory_mib_{name}"] = sum(process.memory_info().rss for process in processes) / 2**20
-        return found
+    def finish(self, version: int) -> RegionResult:
+        """Waits for a release, or for the end of the last round where there is nobody above who makes them."""
+        state = self._fleet.wait(lambda state: self._done(state, version), TIMEOUT_S)
+        rounds = state["rounds"]
+        updates, refused = sum(each["updates"] for each in rounds), sum(state["refused"].values())
+        return RegionResult([each["seconds"] for each in rounds], updates, refused, self._cost())
 
     def stop(self) -> None:
         self._fleet.stop()
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def _release(self, version: int) -> Path:
-        return self._fleet.cloud.folder / "state" / "releases" / str(version)
+    def _done(self, state: dict, version: int) -> bool:
+        return state["releases"][-1]["version"] >= version or (state["finished"] and not self._below)
+
+    def _cost(self) -> dict[str, float]:
+        parts = {
+            "aggregator": [self._fleet.cloud.aggregator_pid],
+            "broker": [self._fleet.cloud.broker.process.pid],
+            "vehicles": [host.pid for host in self._fleet.hosts if host is not None],
+        }
+        found = {}
+        for name, pids in parts.items():
+            processes = [psutil.Process(pid) for pid in pids]
+            found[f"cpu_s_{name}"] = sum(sum(process.cpu_times()[:2]) for process in processes)
+            found[f"memory_mib_{name}"] = sum(process.memory_info().rss for process in processes) / 2**20
+        return found
 
 
 class Engine(Protocol):
     """Runs regions side by side."""
+
+    host: str  # the address at which regions reach this machine
+
+    def begin(self, plans: Sequence[RegionPlan]) -> None:
+        """Makes the regions."""
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
         """A method of all regions at once; results in the order of the regions."""
@@ -121,8 +118,14 @@ class Engine(Protocol):
 class LocalEngine:
     """Regions as children of this process."""
 
-    def __init__(self, plans: Sequence[RegionPlan]) -> None:
-        self._pool = ThreadPoolExecutor(len(plans))  # its threads live as long as the children that they start
+    host = "127.0.0.1"
+
+    def __init__(self, most: int) -> None:
+        """`most`: regions at once."""
+        self._pool = ThreadPoolExecutor(most)  # its threads live as long as the children that they start
+        self._regions: list[Region] = []
+
+    def begin(self, plans: Sequence[RegionPlan]) -> None:
         self._regions = list(self._pool.map(Region, plans))
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
@@ -138,12 +141,21 @@ class RayEngine:
     Needs the extra `scale`.
     """
 
-    def __init__(self, plans: Sequence[RegionPlan]) -> None:
+    def __init__(self, most: int) -> None:
         import ray
 
-        self._ray = ray
-        ray.init(include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20, num_cpus=len(plans))
-        actor = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(Region)
+        self._ray, self._regions = ray, []
+        own = {
+            "num_cpus": most,
+            "object_store_memory": 128 << 20,
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+        }
+        ray.init(log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else own))
+        self.host = ray.util.get_node_ip_address()
+
+    def begin(self, plans: Sequence[RegionPlan]) -> None:
+        actor = self._ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(Region)
         self._regions = [actor.remote(plan) for plan in plans]
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
@@ -156,8 +168,4 @@ class RayEngine:
             self._ray.shutdown()
 
 
-ENGINES: dict[str, Callable[[Sequence[RegionPlan]], Engine]] = {"local": LocalEngine, "ray": RayEngine}
-
-
-def _ended(state: dict, number: int) -> bool:
-    return any(each["number"] == number and each["seconds"] is not None for each in state["rounds"])
+ENGINES: dict[str, Callable[[int], Engine]] = {"local": LocalEngine, "ray": RayEngine}

@@ -4,19 +4,24 @@
 
 from __future__ import annotations
 
-import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
-import numpy as np
-import safetensors.numpy
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fed_vit_aggregator.regions import ENGINES, TIMEOUT_S, Engine, RegionPlan, RegionRound
+from fed_vit_aggregator.local import LocalCloud
+from fed_vit_aggregator.regions import ENGINES, IDENTITY, TIMEOUT_S, Engine, RegionPlan, RegionResult
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.deployment.config_file import from_mapping
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
-from fed_vit_autorl.federated.strategies import STRATEGIES
-from fed_vit_autorl.federated.update import Tensors, Update, UpdateMetadata
+from fed_vit_autorl.deployment.keys import save_public_key
+from fed_vit_autorl.federated.virtual import write_linear_release
+
+ABOVE = "above"
+_DENSE = {"compression": "none", "quantization_bits": 32}
 
 
 def simulate_fleet(
@@ -24,61 +29,80 @@ def simulate_fleet(
 ) -> dict:
     """Runs the rounds; seconds are those of the rounds, connecting excluded. Raises TimeoutError, RuntimeError."""
     names = [f"v{index:04d}" for index in range(vehicles)]
-    key = secrets.token_bytes(32)
-    plans = [
-        RegionPlan(
-            _config(f"region{index}", len(names[index::regions]), rounds, regions > 1),
-            names[index::regions],
-            width,
-            key,
-            str((keep / f"region{index}").resolve()) if keep else "",
-        )
-        for index in range(regions)
-    ]
-    running = ENGINES[engine](plans)
-    try:
-        connected = max(running.call("start"))
-        ended = [_round(running, number, width) for number in range(1, rounds + 1)]
-        cost = _total(running.call("cost"), vehicles)
-    finally:
-        running.stop()
-    accepted = sum(each.updates for done in ended for each in done)
+    with _folder(keep) as folder, ExitStack() as stack:
+        running = ENGINES[engine](regions)
+        stack.callback(running.stop)
+        files = _base(folder, width)
+        cloud = None
+        if regions > 1:
+            config = _config(ABOVE, regions, rounds)
+            cloud = LocalCloud(folder / ABOVE, config, folder / "base", folder / "keys", host=running.host)
+            stack.enter_context(cloud)
+        plans = []
+        for index in range(regions):
+            region, members = f"region{index}", names[index::regions]
+            plan = RegionPlan(
+                _config(region, len(members), rounds),
+                members,
+                files | (_enrolled(cloud, region) if cloud else {}),
+                (ABOVE, cloud.settings.broker) if cloud else None,
+                str(folder / region) if keep else "",
+            )
+            plans.append(plan)
+        running.begin(plans)
+        connected, results = _run(running, rounds)
+        seconds = [each["seconds"] for each in cloud.state()["rounds"]] if cloud else results[0].seconds
+    accepted = sum(result.updates for result in results)
+    cost = {name: sum(result.cost[name] for result in results) for name in results[0].cost}
     return {
         "vehicles": vehicles,
         "regions": regions,
         "engine": engine,
         "rounds": rounds,
         "parameters": width * (width + 1),
-        "seconds": sum(max(each.seconds for each in done) for done in ended),
+        "seconds": sum(seconds),
         "seconds_to_connect": connected,
         "updates_accepted": accepted,
         "messages_lost": vehicles * rounds - accepted,
+        "refused": sum(result.refused for result in results),
         **cost,
+        "memory_mib_per_vehicle": cost["memory_mib_vehicles"] / vehicles,
     }
 
 
-def _round(engine: Engine, number: int, width: int) -> list[RegionRound]:
-    """One round of all regions; of several regions' models one is made and handed down."""
-    done = engine.call("round", number)
-    if len(done) > 1:
-        # Each region had release 2n - 1, made 2n, and gets 2n + 1.
-        model = merged([safetensors.numpy.load(each.model) for each in done], [each.updates for each in done], number)
-        engine.call("take", 2 * number + 1, safetensors.numpy.save(model))
-    return done
+def _run(running: Engine, rounds: int) -> tuple[float, list[RegionResult]]:
+    """Each round makes the next version, in a region below others too."""
+    return max(running.call("start")), running.call("finish", rounds + 1)
 
 
-def merged(models: list[Tensors], updates: list[int], number: int) -> Tensors:
-    """The mean of regional models by the updates that are in each: the mean over all vehicles."""
-    strategy = STRATEGIES.build("fedavg")
-    zero = {name: np.zeros_like(tensor) for name, tensor in models[0].items()}
-    strategy.begin(zero, number)
-    for index, (model, count) in enumerate(zip(models, updates, strict=True)):
-        if count:
-            strategy.add(Update(model, UpdateMetadata(number, 0, f"region{index}", count)), count)
-    return strategy.finish()
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+    else:
+        with tempfile.TemporaryDirectory(prefix="fedvit-simulate-") as folder:
+            yield Path(folder)
 
 
-def _config(region: str, vehicles: int, rounds: int, below: bool) -> FleetConfig:
+def _base(folder: Path, width: int) -> dict[str, bytes]:
+    """The release that everyone begins with and the key that signed it, made in `folder` on first use; as files."""
+    if not (folder / "base").exists():
+        key = Ed25519PrivateKey.generate()
+        save_public_key(key.public_key(), folder / "keys" / "shipped.pub")
+        write_linear_release(folder / "base", key, width)
+    paths = [path for name in ("base", "keys") for path in (folder / name).iterdir()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def _enrolled(cloud: LocalCloud, region: str) -> dict[str, bytes]:
+    """A region's identity in the cloud above it, as files."""
+    identity = cloud.enrol(region).folder
+    paths = [path for path in identity.rglob("*") if path.is_file()]
+    return {f"{IDENTITY}/{path.relative_to(identity)}": path.read_bytes() for path in paths}
+
+
+def _config(region: str, vehicles: int, rounds: int) -> FleetConfig:
     return from_mapping(
         {
             "federation": {
@@ -88,26 +112,18 @@ def _config(region: str, vehicles: int, rounds: int, below: bool) -> FleetConfig
                 "vehicles_per_round": vehicles,
                 "min_vehicles": vehicles,
                 "deadline_s": TIMEOUT_S,
-                "below": below,
             },
-            "communication": {"compression_ratio": 0.1},
+            "communication": _DENSE if region == ABOVE else {"compression_ratio": 0.1},
         },
         FleetConfig,
     )
-
-
-def _total(costs: list[dict[str, float]], vehicles: int) -> dict[str, float]:
-    total = {name: sum(cost[name] for cost in costs) for name in costs[0]}
-    return {**total, "memory_mib_per_vehicle": total["memory_mib_vehicles"] / vehicles}
 
 
 @click.command()
 @click.option("--vehicles", default=10, show_default=True, type=click.IntRange(1, 10_000), help="How many.")
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(1, 1000), help="How many rounds.")
 @click.option("--regions", default=1, show_default=True, type=click.IntRange(1, 100), help="Clouds below a global one.")
-@click.option(
-    "--engine", default="local", show_default=True, type=click.Choice(sorted(ENGINES)), help="What runs them."
-)
+@click.option("--engine", default="local", show_default=True, type=click.Choice(sorted(ENGINES)), help="Runs them.")
 @click.option(
     "--width", default=100, show_default=True, type=click.IntRange(1, 5000), help="The model is WIDTH × WIDTH."
 )
@@ -137,12 +153,11 @@ def simulate(
 def bench() -> dict:
     """One round with 10, 100 and 1,000 vehicles: the slope, and the figures of the largest."""
     results = {vehicles: simulate_fleet(vehicles) for vehicles in (10, 100, 1000)}
-    slope = {str(vehicles): result["seconds"] for vehicles, result in results.items()}
-    memory = {str(vehicles): result["memory_mib_per_vehicle"] for vehicles, result in results.items()}
-    lost = sum(result["messages_lost"] for result in results.values())
     return {
         **results[1000],
-        "messages_lost": lost,
-        "seconds_by_vehicles": slope,
-        "memory_mib_per_vehicle_by_vehicles": memory,
+        "messages_lost": sum(result["messages_lost"] for result in results.values()),
+        "seconds_by_vehicles": {str(vehicles): result["seconds"] for vehicles, result in results.items()},
+        "memory_mib_per_vehicle_by_vehicles": {
+            str(vehicles): result["memory_mib_per_vehicle"] for vehicles, result in results.items()
+        },
     }

@@ -140,7 +140,6 @@ ACTIONS: dict[str, Callable[[AggregatorService, dict], object]] = {
     "start": partial(_pause, paused=False),
     "pause": partial(_pause, paused=True),
     "roll_back": lambda service, body: service.roll_back(int(body["version"])),
-    "take_over": lambda service, body: service.take_over(Path(str(body["folder"]))),
 }
 
 

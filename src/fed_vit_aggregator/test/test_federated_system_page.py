@@ -117,6 +117,7 @@ def test_an_operator_watches_a_round_pauses_and_rolls_back(make_fleet, browser):
         "window.confirm = () => true; document.querySelector('#releases button[data-version=\"1\"]').click()"
     )
     browser.until(f"{text('releases')}.includes('rollback')")
+    assert "operator" in browser.evaluate(text("releases"))
     fleet.wait(lambda: all(client.releases.version == 3 for client in fleet.clients.values()))
     for name, tensor in fleet.weights(1).items():
         assert (fleet.weights(3)[name] == tensor).all()

@@ -187,7 +187,7 @@ class Shelf:
         self.identity: Identity = enrol_locally(Authority(folder / "pki"), "v1", folder / "identity", public, root)
         (folder / "state").mkdir()
         self.outbox = Outbox(folder / "state")
-        feed = ReleaseFeed(folder / "v1", self.identity.root_path, "v1", cloud.read)
+        feed = ReleaseFeed(folder / "v1", self.identity.root_path, "v1", lambda url: cloud.read(url))
         self.shelf = ReleaseShelf(folder / "shelf", self.identity, feed, self.outbox, self._fetch, untested)
         self._time = 0.0
 
@@ -203,7 +203,7 @@ class Shelf:
     def look(self) -> int:
         """The version that it has after news."""
         self._time += 1.0
-        self.shelf.offer(Pointer(region="home", version=1, metadata=self.cloud.repository.version, url=URL))
+        self.shelf.offer(Pointer(region="home", version=99, metadata=self.cloud.repository.version, url=URL))
         self.shelf.check(self._time)
         self.shelf.wait()
         return self.shelf.version
@@ -252,6 +252,29 @@ def test_an_old_version_on_offer_again_changes_nothing(shelf):
     shutil.rmtree(shelf.served)
     shelf.release(1)
     assert shelf.look() == 2
+
+
+def test_without_news_it_looks_once_in_a_while(shelf):
+    """A broker that keeps pointers back keeps nothing back for good: at the latest after twice the mean of an hour."""
+    shelf.release(1)
+    shelf.look()
+    shelf.release(2)
+    shelf.shelf.check(10.0)
+    assert shelf.shelf.version == 1
+    shelf.shelf.check(10.0 + 2 * 3600.0)
+    shelf.shelf.wait()
+    assert shelf.shelf.version == 2
+
+
+def test_who_has_the_newest_release_does_not_ask_at_once(shelf):
+    shelf.release(1)
+    shelf.look()
+    asked = []
+    shelf.cloud.read = lambda url: asked.append(url)
+    shelf.shelf.offer(Pointer(region="home", version=1, metadata=77, url=URL))
+    shelf.shelf.check(11.0)
+    shelf.shelf.wait()
+    assert not asked
 
 
 def test_new_keys_sign_releases_once_the_root_says_so(shelf, cloud):

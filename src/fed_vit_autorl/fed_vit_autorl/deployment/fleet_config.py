@@ -55,13 +55,11 @@ class Federation(Section):
     when all selected have sent, or `deadline_s` after its start if `min_vehicles` have. `aggregation` names a
     strategy, with options if need be; `trainable` are patterns of tensor names (`perception/*`), `personal` those of
     them that each vehicle keeps for itself; `drift_gate` is the share of its mAP50 that a candidate may lose.
-    A region `below` a global level waits for that one's release after each of its own. `asynchronous` rounds wait for
-    nobody; `profiles` are device classes by name, for `submodels`.
+    `asynchronous` rounds wait for nobody; `profiles` are device classes by name, for `submodels`.
     """
 
     run: Name = "main"
     region: Name = "home"
-    below: bool = False
     num_rounds: Annotated[int, msgspec.Meta(ge=1)] = 1000
     vehicles_per_round: Annotated[int, msgspec.Meta(ge=1)] = 100
     min_vehicles: Annotated[int, msgspec.Meta(ge=1)] = 2

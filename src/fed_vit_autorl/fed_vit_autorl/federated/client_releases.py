@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 import shutil
 import threading
 from collections import Counter
@@ -26,7 +27,7 @@ from .wire import Pointer
 logger = logging.getLogger(__name__)
 
 RETRY_S = 5.0
-RECHECK_S = 3600.0  # without news too: whoever keeps news from us is noticed when the metadata's life is over
+RECHECK_S = 3600.0  # on average, without news too: who keeps news from us is noticed when the metadata's life is over
 KEPT = 3
 
 Fetch = Callable[[str, Path, int], None]
@@ -76,9 +77,9 @@ class ReleaseShelf:
         self.refusals: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.url = outbox.get_state("releases_url")  # of the aggregator's plane, "" before the first news
-        self._news = bool(self.url)
+        self._news = False
         self._metadata = -1  # the newest that a pointer named
-        self._looked = 0.0
+        self._recheck: float | None = None  # when to look without news
         self._worker: threading.Thread | None = None
         self._stopping = threading.Event()
         self._refused: set[str] = set()
@@ -103,7 +104,8 @@ class ReleaseShelf:
         with self._lock:
             if pointer.metadata <= self._metadata:
                 return
-            self._metadata, self._news = pointer.metadata, True
+            # Whoever has the newest release needs not ask at once: a thousand vehicles reconnect in the same second.
+            self._metadata, self._news = pointer.metadata, pointer.version > self.version
             if pointer.url != self.url:
                 self.url = pointer.url
                 self._outbox.set_state(releases_url=pointer.url)
@@ -111,10 +113,12 @@ class ReleaseShelf:
     def check(self, now: float) -> None:
         """Looks if a pointer came, or none has for long. `now` is a steady clock in seconds."""
         with self._lock:
-            due = self._news or now - self._looked >= RECHECK_S
+            if self._recheck is None:
+                self._recheck = now + random.uniform(0, 2 * RECHECK_S)
+            due = self._news or now >= self._recheck
             if self._worker is not None or not self.url or not due or self._stopping.is_set():
                 return
-            self._news, self._looked = False, now
+            self._news, self._recheck = False, now + random.uniform(0, 2 * RECHECK_S)
             self._worker = threading.Thread(target=self._run, name="releases", daemon=True)
             self._worker.start()
 
