@@ -30,7 +30,7 @@ NAMESPACE = "/bench_shield"
 FRAME_S, TICK_S = 0.05, 0.02
 TICKS = 1500
 OBSTACLE_TRIALS, SILENCE_TRIALS = 30, 5
-SPEED = 5.0
+SPEED, FULL_BRAKE = 5.0, 8.0
 PATIENCE_S = 30.0
 SPEC = LidarSpec()
 FIELDS = [
@@ -127,7 +127,7 @@ def _start(module: str) -> subprocess.Popen:
 
 
 class _World:
-    """The sensors of a vehicle that drives at 5 m/s, and the clock in the hand of whoever waits for a brake."""
+    """The sensors of a vehicle that drives at 5 m/s where it may, and the clock in the hand of whoever waits for a brake."""
 
     def __init__(self) -> None:
         rclpy.init(args=[])
@@ -148,6 +148,7 @@ class _World:
             for name, boxes in (("clear", clear), ("blocked", blocked))
         }
         self._shown, self._count, self._x = "clear", 0, 0.0
+        self._speed, self._brake, self._sensed = SPEED, 0.0, 0.0
         self._driving = self._braking = 0.0
 
     def activate(self) -> None:
@@ -199,18 +200,21 @@ class _World:
             self._executor.spin_once(timeout_sec=0.005)
 
     def _on_command(self, command: ControlCommand) -> None:
-        now, brakes = time.monotonic(), command.brake > 0.05
+        now, brakes, self._brake = time.monotonic(), command.brake > 0.05, command.brake
         self._driving = 0.0 if brakes else self._driving or now
         self._braking = (self._braking or now) if brakes else self._braking
 
     def _sense(self) -> None:
         now = self._node.get_clock().now().nanoseconds * 1e-9
-        self._count, self._x = self._count + 1, self._x + SPEED * FRAME_S
+        # Obeys the brake, or the shield takes the brakes for broken; and is at its speed again as soon as it may.
+        dt, self._sensed = (now - self._sensed if self._sensed else 0.0), now
+        self._speed = max(self._speed - FULL_BRAKE * self._brake * dt, 0.0) if self._brake > 0.0 else SPEED
+        self._count, self._x = self._count + 1, self._x + self._speed * dt
         odometry = OdometryMessage()
         odometry.header.stamp = stamp_of(now)
         odometry.pose.pose.position.x = self._x
         odometry.pose.pose.orientation = quaternion_of(0.0)
-        odometry.twist.twist.linear.x = SPEED
+        odometry.twist.twist.linear.x = self._speed
         self._publishers["odometry"].publish(odometry)
         if self._shown:
             points = self._scans[self._shown][self._count % 8]
