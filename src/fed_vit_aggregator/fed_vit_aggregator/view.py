@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from fed_vit_autorl.federated.drift import relative_drop
-from fed_vit_autorl.federated.store import Phase
+from fed_vit_autorl.federated.records import Phase
 
 if TYPE_CHECKING:
     from fed_vit_aggregator.service import AggregatorService

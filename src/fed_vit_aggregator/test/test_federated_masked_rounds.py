@@ -20,7 +20,7 @@ CONFIG = {
         "num_rounds": 1,
         "vehicles_per_round": 4,
         "min_vehicles": 3,
-        "deadline_s": 20.0,
+        "deadline_s": 30.0,
         "weighting": "uniform",
     },
     "privacy": {"secure_aggregation": True},

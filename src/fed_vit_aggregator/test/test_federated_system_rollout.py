@@ -14,7 +14,8 @@ from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.deployment.offers import Channel
 from fed_vit_autorl.federated.client_releases import Shadow
 from fed_vit_autorl.federated.drift import Report, Verdict, judge, relative_drop, report
-from fed_vit_autorl.federated.store import Store, VehicleRecord
+from fed_vit_autorl.federated.records import VehicleRecord
+from fed_vit_autorl.federated.store import Store
 from fed_vit_autorl.federated.virtual import write_linear_release
 
 
@@ -101,7 +102,7 @@ class Cloud:
         number = current.version
         weights = {"linear/bias": np.full(4, number, np.float32)}
         done = SimpleNamespace(run="main", number=number, base=current.version)
-        self.releases.publish(done, weights, {"map50": map50})
+        self.releases.publish(done, weights, {"map50": map50}, {})
 
     def say(self, vehicle: str, before: float, after: float) -> None:
         figures = {"tested": float(self.releases.version), "map50": after, "before.map50": before}

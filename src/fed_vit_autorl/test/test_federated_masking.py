@@ -16,8 +16,8 @@ from fed_vit_autorl.federated.masking.member import SECRETS, Member
 from fed_vit_autorl.federated.masking.messages import MAX_PARTS, PART_BYTES, Assembly, SessionMessage, Step, in_parts
 from fed_vit_autorl.federated.masking.peers import certificate_bytes, signer, verifier
 from fed_vit_autorl.federated.pipeline import Pipeline
+from fed_vit_autorl.federated.records import Phase
 from fed_vit_autorl.federated.stages import SecureMask
-from fed_vit_autorl.federated.store import Phase
 from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.update import Layout, Update, UpdateMetadata
 from fed_vit_autorl.federated.wire import encode

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from fed_vit_autorl.federated.store import Phase
+from fed_vit_autorl.federated.records import Phase
 from fed_vit_autorl.federated.submodel import narrow
 from fed_vit_autorl.federated.training import TrainingResult
 

@@ -14,9 +14,10 @@ from .masking.book import SessionBook
 from .masking.messages import SessionMessage, Step
 from .masking.sessions import Sessions
 from .pipelines import Pipelines
+from .records import Phase, Round, StoredUpdate
 from .selection import weighting
 from .spool import Spool
-from .store import Phase, Round, Store, StoredUpdate
+from .store import Store
 from .strategies import Strategy
 from .update import Update, UpdateMetadata
 

@@ -12,16 +12,18 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from fed_vit_autorl.privacy.sealing import OVERHEAD_BYTES, SealingKey, SealingRefused
+from fed_vit_autorl.privacy.sealing import SealingKey, SealingRefused
 
 from ..privacy.secagg import SecAggRefused
+from .admission import Admission
 from .gathering import Gathering
 from .limits import DEFAULT, Limits, TokenBucket
 from .masking.messages import SessionMessage
 from .protocol import parse
+from .records import Phase, StoredUpdate, VehicleRecord
 from .refusal import UpdateRefused
 from .second_plane import SecondPlane
-from .store import Phase, Round, Store, StoredUpdate, VehicleRecord
+from .store import Store
 from .transfer import Incoming
 from .wire import Ack, Chunk, Fin, Manifest, State, Status, TransportReason, TransportRefused, decode, sealing_context
 
@@ -65,6 +67,7 @@ class Intake:
         """
         self._region, self._run, self._store, self._limits = region, run, store, limits
         self._public_key, self._sealing_key, self._gathering = public_key, sealing_key, gathering
+        self._admission = Admission(run, store, gathering, limits.update_bytes)
         self._second_plane = second_plane
         self.heard: dict[str, float] = {}  # vehicle → when it last said how it is, on the steady clock
         self._folder = store.folder / "incoming"
@@ -118,7 +121,7 @@ class Intake:
         if self._store.update_with(vehicle, manifest.digest):
             return Ack(digest=manifest.digest, state=State.ACCEPTED)
         try:
-            self._check_round(manifest)
+            self._admission.admit(manifest)
             return self._receiving(vehicle, self._begin(manifest))
         except TransportRefused as refusal:
             return self._refuse(vehicle, manifest.digest, refusal)
@@ -140,31 +143,6 @@ class Intake:
         except SecAggRefused as refusal:
             logger.info("session of round %d: %s: %s", message.round, vehicle, refusal)
             self._store.count_refusal(vehicle, refusal.reason)
-
-    def _check_round(self, manifest: Manifest) -> tuple[Round, Round]:
-        """The open round, and the one that the update was made for."""
-        current = self._store.last_round(self._run)
-        if manifest.run != self._run:
-            raise TransportRefused(TransportReason.WRONG_RUN, f"run {manifest.run}, this is {self._run}")
-        origin = self._gathering.origin(current, manifest.round) if current is not None else None
-        if current is None or origin is None:
-            raise TransportRefused(TransportReason.STALE_ROUND, f"round {manifest.round} takes no updates")
-        if current.phase is not Phase.OPEN:
-            if self._gathering.carries_over(current):
-                raise TransportRefused(TransportReason.BETWEEN_ROUNDS, "the next round may take it")
-            raise TransportRefused(TransportReason.STALE_ROUND, f"round {manifest.round} takes no updates any more")
-        if not self._gathering.admits(origin, manifest.vehicle):
-            raise TransportRefused(TransportReason.NOT_SELECTED)
-        if manifest.base_version != origin.base:
-            raise TransportRefused(
-                TransportReason.WRONG_BASE, f"made from release {manifest.base_version}, not {origin.base}"
-            )
-        if self._store.has_update(self._run, manifest.round, manifest.vehicle):
-            raise TransportRefused(TransportReason.ALREADY_SUBMITTED, "another update of this round was accepted")
-        limit = min(self._limits.update_bytes, self._gathering.pipelines.of(origin.base).max_bytes + OVERHEAD_BYTES)
-        if manifest.size > limit:
-            raise TransportRefused(TransportReason.TOO_LARGE, f"{manifest.size} bytes, at most {limit}")
-        return current, origin
 
     def _begin(self, manifest: Manifest) -> Incoming:
         active = self._active.get(manifest.vehicle)
@@ -224,7 +202,7 @@ class Intake:
         """Synced file, then unique row, and only then an acknowledgement: raises what makes it impossible."""
         manifest = incoming.manifest
         content = incoming.finish()
-        current, origin = self._check_round(manifest)
+        current, origin = self._admission.admit(manifest)
         encoded = self._open(content, manifest.run, manifest.round, vehicle)
         metadata = self._gathering.check(origin, encoded)
         if (metadata.vehicle, metadata.round, metadata.base_version) != (vehicle, origin.number, origin.base):

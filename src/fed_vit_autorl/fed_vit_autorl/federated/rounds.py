@@ -21,9 +21,10 @@ from ..privacy.secagg import SecAggRefused
 from .gathering import OpenStored, gathering_for
 from .pipelines import Pipelines
 from .profiles import Profiles
+from .records import Phase, Round
 from .refusal import AggregationRefused, UpdateRefused
 from .selection import sample_vehicles
-from .store import Phase, Round, Store
+from .store import Store
 from .strategies import STRATEGIES, Strategy
 from .submodel import split_personal
 from .update import Tensors

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from .masking.messages import Step, in_parts
 from .protocol import Topics
+from .records import Phase, Round
 from .rounds import RoundEngine
-from .store import Phase, Round
 from .wire import Task, encode
 
 REPEAT_S = 5.0

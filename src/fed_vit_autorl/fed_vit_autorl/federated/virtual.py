@@ -14,7 +14,8 @@ from fed_vit_autorl.deployment import release
 
 from .model_tensors import trainable
 from .objects import ObjectFolder
-from .store import ReleaseRecord, Round, Store
+from .records import ReleaseRecord, Round
+from .store import Store
 from .training import LocalTensors, TrainingResult
 from .update import Tensors
 from .wire import Pointer, Task

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...privacy.secagg import SecAggReason, SecAggRefused, SecAggServer, SecAggSettings
 from ...privacy.secagg.messages import Advertisement, Roster, Shares, UnmaskReply, decode, encode
-from ..store import Phase, Round
+from ..records import Phase, Round
 from .book import SessionBook
 from .messages import Assembly, SessionMessage, Step, session_of
 
