@@ -19,7 +19,7 @@ def export_graph(model: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequen
     """
     training = model.training
     model.eval()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model,
