@@ -37,15 +37,16 @@ def test_shapes_that_do_not_belong_together_are_refused():
 
 def test_cloning_errors_by_hand():
     human = np.array([0.0, 0.1, 0.2, 0.1])
-    assert cloning_errors(2 * human, human) == {
+    assert cloning_errors(2 * human, human, 0.1) == {
         "steering_mae": 0.1,
         "steering_correlation": pytest.approx(1),
+        "constant_mae": pytest.approx(0.05),
         "frames": 4,
     }
-    assert cloning_errors(-human, human)["steering_correlation"] == pytest.approx(-1)
-    assert np.isnan(cloning_errors(np.zeros(4), human)["steering_correlation"])
+    assert cloning_errors(-human, human, 0.0)["steering_correlation"] == pytest.approx(-1)
+    assert np.isnan(cloning_errors(np.zeros(4), human, 0.0)["steering_correlation"])
     with pytest.raises(ValueError, match="commands"):
-        cloning_errors(np.zeros(3), human)
+        cloning_errors(np.zeros(3), human, 0.0)
 
 
 def test_federation_figures():

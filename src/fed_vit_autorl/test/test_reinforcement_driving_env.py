@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 
 from fed_vit_autorl.data.classes import PEDESTRIAN, VEHICLE
 from fed_vit_autorl.reinforcement.degrade import DegradedPerception, PerceptionErrors
@@ -13,6 +14,11 @@ from fed_vit_autorl.reinforcement.route import Pose
 
 WIDTH = 8
 PERFECT = PerceptionErrors(rate_near=1.0, rate_far=1.0, noise_m=0.0, noise_per_m=0.0, ghosts=0.0, confusion=0.0)
+
+
+@pytest.mark.filterwarnings("ignore:.*For Box action spaces", "ignore:.*A Box observation space")
+def test_it_is_a_gymnasium_environment():
+    check_env(BoxDrivingEnv(WIDTH), skip_render_check=True)
 
 
 def test_the_same_seed_and_actions_are_the_same_episode():

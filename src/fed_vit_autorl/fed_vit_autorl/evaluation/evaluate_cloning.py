@@ -24,7 +24,8 @@ from .cloning import TRAINED_SHARE, cloning_errors
 def cloning(bag: Path, model: Path, image_topic: str, control_topic: str, whole: bool, as_json: bool) -> None:
     """Score a cloned driver's steering against the human's, in shares of the full lock.
 
-    Of the drive it scores the last quarter, which `fedvit train cloning` leaves out.
+    Of the drive it scores the last quarter, which `fedvit train cloning` leaves out; `constant_mae` is the error of
+    steering by the mean of the rest.
 
     \b
     Examples:
@@ -33,10 +34,12 @@ def cloning(bag: Path, model: Path, image_topic: str, control_topic: str, whole:
     try:
         driver = CameraDriver.load(model)
         shown = list(read_demonstrations(bag, image_topic, control_topic))
-        scored = shown if whole else shown[int(TRAINED_SHARE * len(shown)) :]
+        trained = 0 if whole else int(TRAINED_SHARE * len(shown))
+        scored = shown[trained:]
         steering = np.array([driver.act(one.sample.image)[0] for one in scored])
         human = np.array([one.steering for one in scored])
-        result = cloning_errors(steering, human)
+        constant = np.mean([one.steering for one in shown[:trained] or shown])
+        result = cloning_errors(steering, human, float(constant))
     except (ValueError, OSError) as error:
         raise CommandError(str(error)) from error
     emit({"bag": str(bag), "model": str(model), "recorded": len(shown)} | result, as_json)

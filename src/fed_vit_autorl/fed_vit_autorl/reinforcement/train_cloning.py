@@ -93,4 +93,5 @@ def cloning(bag: Path, image_topic: str, control_topic: str, epochs: int, seed: 
     out.parent.mkdir(parents=True, exist_ok=True)
     driver.save(out)
     steering = np.array([driver.act(one.sample.image)[0] for one in shown[count:]])
-    emit({"model": str(out), "trained_on": count} | cloning_errors(steering, commands[count:, 0].numpy()), as_json)
+    human, constant = commands[count:, 0].numpy(), commands[:count, 0].mean().item()
+    emit({"model": str(out), "trained_on": count} | cloning_errors(steering, human, constant), as_json)
