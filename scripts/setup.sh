@@ -76,7 +76,8 @@ colcon_build() (
   cd "$root"
   # shellcheck disable=SC1091
   source scripts/environment.sh
-  colcon --log-base log build --symlink-install --event-handlers console_cohesion- --parallel-workers 2 \
+  # Without MAKEFLAGS colcon lets make wait until the machine's load is low.
+  MAKEFLAGS=-j2 colcon --log-base log build --symlink-install --event-handlers console_cohesion- --parallel-workers 2 \
     --cmake-args -DPython3_EXECUTABLE="$root/.venv/bin/python" -DBUILD_TESTING=OFF --no-warn-unused-cli
 )
 
