@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fed_vit_autorl.safety.assumptions import Assumptions, _assume, table
-from fed_vit_autorl.safety.limits import Constraint, ConstraintHandler, steering_range, steering_rate
+from fed_vit_autorl.safety.limits import TOLERANCE, Constraint, ConstraintHandler, steering_range, steering_rate
 from fed_vit_autorl.safety.reasons import Reason
 from fed_vit_autorl.safety.types import Action
 
@@ -33,8 +33,8 @@ def test_the_projection_is_allowed_and_a_second_one_changes_nothing(action, box)
     again, none = HANDLER.project(projected, box)
     assert again == projected
     assert none == ()
-    unchanged = abs(projected.steering - action.steering) < 1e-9
-    unchanged &= abs(projected.acceleration - max(action.acceleration, -A.max_deceleration)) < 1e-9
+    unchanged = abs(projected.steering - action.steering) <= TOLERANCE
+    unchanged &= abs(projected.acceleration - max(action.acceleration, -A.max_deceleration)) <= TOLERANCE
     assert unchanged or reasons
 
 

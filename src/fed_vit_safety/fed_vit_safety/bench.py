@@ -127,7 +127,7 @@ def _start(module: str) -> subprocess.Popen:
 
 
 class _World:
-    """The sensors of a vehicle that drives at 5 m/s where it may, and the clock in the hand of whoever waits for a brake."""
+    """The sensors of a vehicle that drives at 5 m/s where it may, and the clock of whoever waits for a brake."""
 
     def __init__(self) -> None:
         rclpy.init(args=[])
