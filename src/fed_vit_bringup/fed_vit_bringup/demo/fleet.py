@@ -11,7 +11,7 @@ from fed_vit_bringup.graph import FleetArguments, Graph, NodeSpec, Value, fleet_
 from fed_vit_sim.truth_sink import Summary, VehicleSummary
 
 TOWN_SEED = 3
-ROUTE_LENGTH_M = 400.0
+ROUTE_LENGTH_M = 300.0
 OBSERVER_NICENESS = 5
 CORES_PER_VEHICLE = 3  # for its nodes, its training and its share of the world in real time
 
