@@ -6,6 +6,7 @@ import safetensors.numpy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fed_vit_autorl.deployment import release
+from fed_vit_autorl.deployment.keys import save_public_key
 from fed_vit_autorl.edge.hot_swap import HotSwap
 
 KEY = Ed25519PrivateKey.generate()
@@ -23,7 +24,8 @@ def load(folder, manifest):
 @pytest.fixture
 def swap(tmp_path):
     folder, _ = make(tmp_path / "first", 5)
-    return HotSwap(folder, [KEY.public_key()], load)
+    save_public_key(KEY.public_key(), tmp_path / "keys" / "fleet.pub")
+    return HotSwap(folder, tmp_path / "keys", load)
 
 
 def settle(swap):
@@ -42,6 +44,19 @@ def test_a_newer_release_becomes_active_at_the_next_swap_only(swap, tmp_path):
     assert (swap.active.model, swap.active.manifest.digest) == (6, manifest.digest)
     assert swap.swap() is None
     assert not swap.loading
+
+
+def test_a_fleets_new_key_counts_from_the_next_release_on(swap, tmp_path):
+    new = Ed25519PrivateKey.generate()
+    save_public_key(new.public_key(), tmp_path / "keys" / "fleet.pub")
+    folder, manifest = make(tmp_path / "next", 6, new)
+    swap.request(folder, 6, manifest.digest)
+    assert settle(swap).reason == ""
+    (tmp_path / "keys" / "fleet.pub").write_text("no key")
+    folder, manifest = make(tmp_path / "later", 7, new)
+    swap.request(folder, 7, manifest.digest)
+    assert settle(swap).reason == "bad_signature"
+    assert swap.active.model == 6
 
 
 @pytest.mark.parametrize(

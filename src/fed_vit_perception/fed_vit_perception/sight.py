@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from fed_vit_autorl.deployment import keys
 from fed_vit_autorl.deployment.release import Manifest, ReleaseRefused
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.dynamic_quantizer import PROFILES_BY_BITS, DynamicQuantizer
@@ -34,17 +33,16 @@ class Sight:
         self.refusal = ""
         self._frame_s: float | None = None
         self._images = 0
-        trusted = keys.load_public_keys(Path(given.trusted_keys))
         self._fallback: Active[Profiles] | None = None
         if given.fallback_release:
-            self._fallback = self._open(given.fallback_release, trusted).active
+            self._fallback = self._open(given.fallback_release).active
         try:
-            self.swap = self._open(given.release, trusted)
+            self.swap = self._open(given.release)
         except ValueError as refusal:
             if self._fallback is None:
                 raise
             self.refusal = str(refusal)
-            self.swap = self._open(given.fallback_release, trusted)
+            self.swap = self._open(given.fallback_release)
 
     def close(self) -> None:
         """Lets a load in progress end and frees the models."""
@@ -83,9 +81,9 @@ class Sight:
         """Called at a steady rate: measures what is used and takes or gives back a level."""
         self.resources.update(Reading(process_memory(), board_power(), self._frame_s))
 
-    def _open(self, folder: str, trusted: list) -> HotSwap[Profiles]:
+    def _open(self, folder: str) -> HotSwap[Profiles]:
         try:
-            return HotSwap(Path(folder), trusted, self._load)
+            return HotSwap(Path(folder), Path(self._given.trusted_keys), self._load)
         except (ReleaseRefused, RuntimeRefused) as refusal:
             raise ValueError(f"{folder}: {refusal}") from refusal
 

@@ -9,7 +9,6 @@ import numpy as np
 from fed_vit_msgs.msg import ControlProposal, ModelRelease, ModelStatus, RouteCommand, Scene
 
 from fed_vit_autorl.data.sample import EgoState
-from fed_vit_autorl.deployment import keys
 from fed_vit_autorl.deployment.release import Manifest, ReleaseRefused
 from fed_vit_autorl.edge.hot_swap import HotSwap, Outcome
 from fed_vit_autorl.edge.runtime import ModelRuntime, RuntimeRefused
@@ -63,9 +62,8 @@ class PolicyNode(VehicleNode):
     def setup(self, parameters: Parameters) -> None:
         """Loads the release and makes the handles."""
         self._parameters = parameters
-        trusted = keys.load_public_keys(Path(parameters.trusted_keys))
         try:
-            self._swap = HotSwap(Path(parameters.release), trusted, self._load)
+            self._swap = HotSwap(Path(parameters.release), Path(parameters.trusted_keys), self._load)
         except (ReleaseRefused, RuntimeRefused) as refusal:
             raise ValueError(f"{parameters.release}: {refusal}") from refusal
         self._ego: EgoState | None = None

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from fed_vit_autorl.deployment import release
+from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.deployment.release import Manifest, Reason, ReleaseRefused
 
 from .runtime import RuntimeRefused
@@ -42,16 +41,15 @@ class Outcome:
 
 
 class HotSwap(Generic[Model]):
-    """Holds the active model; `request` loads another in the background, `swap` makes it the active one.
+    """Holds the active model; `request` loads another in the background, `swap` makes it the active one. The keys in
+    `trusted`, a folder or a file, are read for each release: a fleet may give itself new ones.
 
     `load(folder, manifest)` returns a warm model and raises ReleaseRefused or RuntimeRefused; it runs in a
     thread. Of several requests during one load only the last is kept. The initial release is loaded at once.
     """
 
-    def __init__(
-        self, folder: Path, public_keys: list[Ed25519PublicKey], load: Callable[[Path, Manifest], Model]
-    ) -> None:
-        self._keys, self._load = public_keys, load
+    def __init__(self, folder: Path, trusted: Path, load: Callable[[Path, Manifest], Model]) -> None:
+        self._trusted, self._load = trusted, load
         self._lock = threading.Lock()
         self._waiting: tuple[Path, int, str] | None = None
         self._ready: tuple[Active[Model] | None, Outcome] | None = None
@@ -111,7 +109,11 @@ class HotSwap(Generic[Model]):
             return None, Outcome(version, digest, str(refusal.reason), refusal.detail)
 
     def _open(self, folder: Path, version: int = 0, digest: str = "") -> Active[Model]:
-        manifest = release.verify(folder, self._keys)
+        try:
+            trusted = load_public_keys(self._trusted)
+        except (OSError, ValueError) as error:
+            raise ReleaseRefused(Reason.BAD_SIGNATURE, f"no trusted keys: {error}") from error
+        manifest = release.verify(folder, trusted)
         if digest:
             if (manifest.version, manifest.digest) != (version, digest):
                 found = f"{folder} holds {manifest.model_id}, not {version}-{digest[:8]}"
