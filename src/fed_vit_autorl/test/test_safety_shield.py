@@ -366,6 +366,30 @@ def test_a_broken_input_stops_the_vehicle_and_a_good_one_releases_it(name, broke
     assert drive.output.reasons == ()
 
 
+def test_before_the_first_scan_no_room_is_known():
+    drive = Drive(8.0)
+    assert drive.step(replace(drive.inputs(), scan=None)).state.behaviour.label == "emergency_stop"
+
+
+def test_a_pose_that_jumps_is_no_reason_for_full_brake_and_no_place_on_the_route():
+    drive = Drive(8.0)
+    drive.run(0.3)
+    inputs = drive.inputs()
+    x, _, z = inputs.odometry.position
+    output = drive.step(replace(inputs, odometry=replace(inputs.odometry, position=(x, 2.0, z))))
+    assert output.reasons == (Reason.ODOMETRY_JUMP,)
+    assert output.state.behaviour.label == "comfortable_stop"
+    assert output.control.brake == pytest.approx(0.5)
+
+
+def test_a_route_that_comes_back_beside_itself_is_read_where_the_ego_was():
+    there_and_back = Route(np.array([[-10, 0], [150, 0], [150, 1], [-10, 1]], float), np.full(4, 5.0))
+    drive = Drive(8.0, route=there_and_back)
+    drive.step()
+    drive.y = 0.6  # nearer to the way back, which would be none of its own
+    assert Reason.SPEED_LIMIT in drive.step().reasons
+
+
 def test_a_frozen_lidar_stops_a_moving_vehicle():
     drive = Drive(8.0)
     drive.run(0.3)

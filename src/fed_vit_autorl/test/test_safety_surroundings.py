@@ -1,0 +1,125 @@
+"""What the LiDAR makes of boxes around a corridor: their distances, their velocities, and where the view ends."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fed_vit_autorl.data.sample import EgoState
+from fed_vit_autorl.reinforcement.route import Pose
+from fed_vit_autorl.safety.assumptions import Assumptions
+from fed_vit_autorl.safety.corridor import arc
+from fed_vit_autorl.safety.surroundings import CROSSING_SCANS, Surroundings
+from fed_vit_autorl.safety.types import Scan
+from fed_vit_autorl.simulation.lidar import LidarSpec
+from fed_vit_autorl.simulation.raybox import BoxLidar
+
+A = Assumptions()
+SPEC = LidarSpec(noise=0.0)
+LIDAR, FINE = BoxLidar(SPEC), BoxLidar(LidarSpec(columns=3600, noise=0.0))
+DT = 0.05
+CAR = (4.5, 1.8, 1.5)
+AHEAD = arc(Pose(0.0, 0.0, 0.0), 0.0, 40.0)
+
+
+def look(boxes, scans=8, lidar=LIDAR):
+    """The surroundings of an ego that stands at the origin, after `scans` scans of `boxes(t)`; the last at t = 0."""
+    seen = Surroundings(SPEC.base_from_lidar, A)
+    for k in range(1 - scans, 1):
+        solids = np.array(boxes(k * DT), float).reshape(-1, 6)
+        points = lidar.scan((0.0, 0.0, 0.0), solids, np.random.default_rng(0))
+        seen.update(Scan(k * DT, points), EgoState(k * DT, (0.0, 0.0, 0.0), 0.0, 0.0))
+    return seen
+
+
+def hazards(boxes, scans=8, ego_speed=0.0, lidar=LIDAR):
+    """By the way abreast: rows of (way, gap, way abreast, along, closing)."""
+    h = look(boxes, scans, lidar).hazards(AHEAD, ego_speed)
+    return [
+        dict(zip(("way", "gap", "abreast", "along", "closing"), row, strict=True))
+        for row in sorted(zip(h.way, h.gap, h.way_abreast, h.along, h.closing, strict=True), key=lambda row: row[2])
+    ]
+
+
+def test_an_empty_road_has_no_hazards():
+    assert hazards(lambda t: []) == []
+
+
+def test_what_stands_in_the_corridor_is_reached_after_its_way():
+    (car,) = hazards(lambda t: [(20.0, 0.0, 0.0, *CAR)])
+    assert car["way"] == pytest.approx(20.0 - 2.25 - A.front, abs=0.05)
+    assert (car["along"], car["closing"]) == (0.0, 0.0)
+
+
+def test_two_that_drive_have_each_its_own_speed():
+    lead, oncoming = hazards(lambda t: [(15.0 + 6.0 * t, 0.0, 0.0, *CAR), (30.0 - 5.0 * t, 3.2, 0.0, *CAR)])
+    assert lead["along"] == pytest.approx(6.0, abs=0.1)
+    assert oncoming["along"] == pytest.approx(-5.0, abs=0.1)
+    assert lead["way"] == pytest.approx(15.0 - 2.25 - A.front, abs=0.05)
+    assert oncoming["way"] == math.inf
+    assert oncoming["gap"] == pytest.approx(3.2 - 0.9 - A.half_width, abs=0.05)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_who_crosses_closes_in_from_either_side_and_leaves_on_the_other(side):
+    (comes,) = hazards(lambda t: [(18.0, side * (9.0 + 4.0 * -t), math.pi / 2, *CAR)])
+    assert comes["closing"] == pytest.approx(4.0, abs=0.2)
+    assert comes["along"] == 0.0
+    assert comes["gap"] == pytest.approx(9.0 - 2.25 - A.half_width, abs=0.1)
+    assert 18.0 - 0.95 - A.front < comes["abreast"] < 18.0 + 0.95 - A.front
+    (goes,) = hazards(lambda t: [(18.0, side * (9.0 + 4.0 * t), math.pi / 2, *CAR)])
+    assert goes["closing"] <= 0.0
+
+
+def test_who_has_just_come_into_view_does_not_cross_yet():
+    def car(t):
+        return [(18.0, 9.0 - 4.0 * t, math.pi / 2, *CAR)]
+
+    assert hazards(car, CROSSING_SCANS - 1)[0]["closing"] == 0.0
+    assert hazards(car, CROSSING_SCANS)[0]["closing"] > 3.0
+
+
+def test_sideways_motion_has_to_stand_out_from_the_jitter_of_a_fast_ego():
+    # 0.4 m/s and 5 % of the relative speed: 0.4 + 0.05 · 10 m/s = 0.9 m/s
+    def walker(t):
+        return [(18.0, 5.0 - 0.7 * t, 0.0, 0.5, 0.5, 1.75)]
+
+    assert hazards(walker, ego_speed=0.0, lidar=FINE)[0]["closing"] == pytest.approx(0.7, abs=0.1)
+    assert hazards(walker, ego_speed=10.0, lidar=FINE)[0]["closing"] == 0.0
+
+
+def test_a_crawl_counts_as_standing():
+    assert hazards(lambda t: [(15.0 + 0.3 * t, 0.0, 0.0, *CAR)])[0]["along"] == 0.0
+
+
+def test_who_comes_is_seen_12_m_from_the_corridor_and_what_stands_there_is_nothing_to_it():
+    assert len(hazards(lambda t: [(18.0, 11.0 - 4.0 * t, math.pi / 2, *CAR)])) == 1
+    assert hazards(lambda t: [(18.0, 11.0, math.pi / 2, *CAR)]) == []
+    assert hazards(lambda t: [(18.0, 3.0, 0.0, *CAR)])  # parked beside the lane
+    assert hazards(lambda t: [(45.0, 0.0, 0.0, *CAR)])  # where the front ends, 43.7 m on
+
+
+def test_a_long_wall_does_not_move():
+    # Both of its ends move with the range of sight.
+    walls = hazards(lambda t: [(15.0 + 3.0 * t, 3.0, 0.0, 20.0, 0.5, 3.0)])
+    assert {wall["along"] for wall in walls} == {0.0}
+
+
+def test_after_forgetting_nothing_is_there():
+    seen = look(lambda t: [(15.0, 0.0, 0.0, *CAR)])
+    seen.forget()
+    assert len(seen.hazards(AHEAD, 0.0).way) == 0
+    assert seen.visible_way(AHEAD, math.inf) == math.inf
+
+
+# The view
+
+
+def test_the_view_of_a_corridor_ends_behind_what_stands_in_front_of_it():
+    # Ahead and to the left; a wall from (10, 3) to (14, 3) hides what lies on the diagonal behind it.
+    diagonal = arc(Pose(0.0, 0.0, math.atan2(3.0, 11.0)), 0.0, 40.0)
+    seen = look(lambda t: [(12.0, 3.3, 0.0, 6.0, 0.6, 3.0)])
+    hidden = seen.visible_way(diagonal, math.inf)
+    assert 11.4 - A.front < hidden < 15.0 - A.front
+    assert seen.visible_way(diagonal, 5.0) == math.inf  # an obstacle 5 m on counts by itself
+    assert seen.visible_way(AHEAD, math.inf) == math.inf
