@@ -143,6 +143,7 @@ def test_below_the_threshold_a_round_ends_with_the_reason_and_nothing_can_be_rea
     assert fleet.engine.round.phase is Phase.ABANDONED
     assert "below_threshold" in fleet.engine.round.reason
     assert fleet.releases.version == 1
+    fleet.turn()
     for _, digest in closed.participants:  # what was sent is gone, and so are the words that would open it
         with pytest.raises(FileNotFoundError):
             fleet.store.objects.read(digest)

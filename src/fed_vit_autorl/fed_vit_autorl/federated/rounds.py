@@ -78,6 +78,7 @@ class RoundEngine:
         self._online = online
         self._federation = config.federation
         self._gathering_since: float | None = None
+        self._forgotten = 0  # the last round whose updates this process has removed
         self._watching: tuple[tuple[int, Phase], float] | None = None  # when this process first saw it
         config.check()
         self.profiles = Profiles(config.federation.profiles)
@@ -135,6 +136,7 @@ class RoundEngine:
         """Takes the next step if one is due; True if it took one. `now` is a steady clock in seconds."""
         current = self.round
         if current is None or current.phase.ended:
+            self._forget(current)
             return self._open_next(current, now)
         if current.phase is Phase.OPEN:
             return self._close_if_due(current, now)
@@ -150,7 +152,7 @@ class RoundEngine:
         """Ends an open round without a release."""
         current = self.round
         if current is not None and current.phase is Phase.OPEN:
-            self._end(current, Phase.ABANDONED, reason=RoundReason.STOPPED)
+            self.store.advance(current, Phase.ABANDONED, reason=RoundReason.STOPPED)
 
     def _open_next(self, last: Round | None, now: float) -> bool:
         federation = self._federation
@@ -190,7 +192,7 @@ class RoundEngine:
         if not self.gathering.enough(current, arrived, self._late(current, now)):
             return False
         if arrived < self.gathering.least:
-            self._end(current, Phase.ABANDONED, reason=RoundReason.TOO_FEW_VEHICLES)
+            self.store.advance(current, Phase.ABANDONED, reason=RoundReason.TOO_FEW_VEHICLES)
             logger.warning("round %d abandoned: %d of %d updates came", current.number, arrived, len(current.selected))
         else:
             self.store.close_round(current)
@@ -214,7 +216,7 @@ class RoundEngine:
             model = strategy.finish()
         except (AggregationRefused, SecAggRefused, UpdateRefused) as error:
             logger.error("round %d abandoned: %s", current.number, error)
-            self._end(current, Phase.ABANDONED, reason=f"{RoundReason.AGGREGATION}: {error.reason}")
+            self.store.advance(current, Phase.ABANDONED, reason=f"{RoundReason.AGGREGATION}: {error.reason}")
             return
         objects = self.store.objects
         state = strategy.state_dict()
@@ -231,16 +233,17 @@ class RoundEngine:
         before = self.releases.evaluate(current.base, None)
         if drifted(before, metrics, self._federation.drift_gate):
             logger.warning("round %d held: %s after %s", current.number, metrics, before)
-            self._end(current, Phase.HELD, metrics=metrics, reason=RoundReason.DRIFT)
+            self.store.advance(current, Phase.HELD, metrics=metrics, reason=RoundReason.DRIFT)
         else:
             version = self.releases.publish(current, weights, metrics, self._control(current))
             logger.info("round %d released version %d", current.number, version)
-            self._end(current, Phase.RELEASED, metrics=metrics, release=version)
+            self.store.advance(current, Phase.RELEASED, metrics=metrics, release=version)
 
-    def _end(self, current: Round, phase: Phase, **values: object) -> None:
-        """A vehicle's own update is kept no longer than it is needed."""
-        self.store.advance(current, phase, **values)
-        self.gathering.forget(current)
+    def _forget(self, ended: Round | None) -> None:
+        """What vehicles sent is kept no longer than it is needed; after a crash the next start sees to it."""
+        if ended is not None and ended.number != self._forgotten:
+            self.gathering.forget(ended)
+            self._forgotten = ended.number
 
     def _shared(self, version: int) -> Tensors:
         """The tensors of a release that vehicles train together."""
