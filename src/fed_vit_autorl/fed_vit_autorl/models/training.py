@@ -25,9 +25,6 @@ from .teacher import DOUBTFUL, EXAMINED, examine, taught
 
 CHECKPOINT_EVERY = 200
 MAX_GRADIENT_NORM = 5.0
-UNTAUGHT = frozenset({"box"})
-"""Parts of the loss that a vehicle's labels can't teach: a LiDAR's cluster ends where its returns do, and a model's own
-boxes teach it its own errors."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +155,8 @@ def fit_folder(
         return replace(sample, labels=taught_labels[keys[index]])
 
     batches = Batches(read, len(keys), model.img_size, options.batch_size, augment, options.seed)
-    parts = fit(model, batches, options, progress, left_out=UNTAUGHT)
+    # Nothing but itself has outlined what a trusted model sees: its own boxes would teach it its own errors.
+    parts = fit(model, batches, options, progress, left_out={"box"} if trust.objects else ())
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {name: parameter.detach().numpy() - weights[name] for name, parameter in trained.items()}, parts
 
