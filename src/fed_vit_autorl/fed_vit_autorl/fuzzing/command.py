@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -33,16 +34,26 @@ def run(names: tuple[str, ...], *limits: str) -> dict:
         "-print_final_stats=1",
     )
     command = [sys.executable, "-m", "fed_vit_autorl.fuzzing.harness", *names, "--", *options, *limits]
-    done = subprocess.run(dying_with_parent(command), capture_output=True, text=True, errors="replace")
+    with tempfile.TemporaryDirectory(prefix="fedvit-fuzz-") as scratch:  # the fuzzer ends without cleaning up
+        done = subprocess.run(
+            dying_with_parent(command),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**os.environ, "TMPDIR": scratch},
+        )
     found = {name: re.findall(rf"{name}:\s+(\d+)", done.stderr) for name in ("number_of_executed_units", "peak_rss_mb")}
     units, memory = (int(values[-1]) if values else 0 for values in found.values())
     coverage = re.findall(r"cov: (\d+)", done.stderr)
+    kept = [str(path) for path in sorted(faults.iterdir())]
+    if not kept:
+        faults.rmdir()
     return {
         "decoders": list(names),
         "inputs": units,
         "coverage": int(coverage[-1]) if coverage else 0,
         "peak_memory_mib": memory,
-        "faults": [str(path) for path in sorted(faults.iterdir())],
+        "faults": kept,
         "fault": (done.stdout + done.stderr)[-3000:] if done.returncode else "",
     }
 

@@ -41,6 +41,7 @@ STAGES = {
     "random": [{"random_k": {"ratio": 0.1}}, {"quantise": {"bits": 4}}],
     "dense": [],
 }
+_FOLDERS: list[tempfile.TemporaryDirectory] = []  # until the process ends
 _KEY = Ed25519PrivateKey.from_private_bytes(b"fuzzing" + bytes(25))
 
 
@@ -50,6 +51,11 @@ class Decoder:
 
     seeds: tuple[bytes, ...]
     decode: Callable[[bytes], object]
+
+
+def _folder() -> Path:
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="fedvit-fuzz-"))
+    return Path(_FOLDERS[-1].name)
 
 
 def _signed(kind: type[wire.Message], *messages: wire.Message) -> Decoder:
@@ -172,7 +178,7 @@ def _metadata() -> Decoder:
     """The fleet's TUF metadata: the first byte says which file is the attacker's. New ones are what a vehicle that was
     enrolled just now asks for.
     """
-    folder = Path(tempfile.mkdtemp(prefix="fedvit-fuzz-"))
+    folder = _folder()
     keys = {role: Ed25519PrivateKey.generate() for role in ("root", "targets", "snapshot", "timestamp")}
     repository = create(folder / "metadata", keys)
     (folder / "root.json").write_bytes(repository.root_bytes())
@@ -197,7 +203,7 @@ def _metadata() -> Decoder:
 
 def _upload() -> Decoder:
     """Path, query and Content-Length of a PUT: six lines."""
-    folder = Path(tempfile.mkdtemp(prefix="fedvit-fuzz-"))
+    folder = _folder()
     blocks = FolderBlocks(folder, b"k" * 32, "https://x/v1/updates", 1e12, lambda vehicle: None)
 
     def decode(data: bytes) -> object:
@@ -213,7 +219,7 @@ def _upload() -> Decoder:
 
 def _enrolment() -> Decoder:
     """A signing request of whoever holds a claim."""
-    folder = Path(tempfile.mkdtemp(prefix="fedvit-fuzz-"))
+    folder = _folder()
     authority = Authority(folder / "pki")
 
     def decode(data: bytes) -> object:
