@@ -56,7 +56,15 @@ TOPICS: dict[str, Topic] = {
             0.2,
         ),
         Topic("odometry", "nav_msgs/Odometry", Qos.STATE, "driver", ("policy", "safety", "client"), 20.0, 0.2),
-        Topic("traffic_lights", "fed_vit_msgs/TrafficLights", Qos.STATE, "adapter", ("policy", "safety", "client"), 20.0, 0.5),
+        Topic(
+            "traffic_lights",
+            "fed_vit_msgs/TrafficLights",
+            Qos.STATE,
+            "adapter",
+            ("policy", "safety", "client"),
+            20.0,
+            0.5,
+        ),
         Topic("route/command", "fed_vit_msgs/RouteCommand", Qos.LATCHED, "adapter", ("policy", "safety", "client")),
         Topic(
             "perception/fed_vit",
