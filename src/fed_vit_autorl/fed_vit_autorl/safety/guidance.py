@@ -18,6 +18,7 @@ from .validation import path_fault
 PURSUIT_S, PURSUIT_LEAST_M = 0.9, 4.0
 LOOK_BEHIND_M = 2.0
 LIMITS_AHEAD_M = np.arange(0.0, 60.0, 5.0)
+STRAIGHT_1_M = 1e-3
 NO_LIMITS = (np.zeros(0), np.zeros(0))
 
 
@@ -30,7 +31,7 @@ class Guidance:
         near: arc length on it at which the ego was last seen [m]; None if not known.
         on_route: the ego seen from its route; None without a route, or far from it.
         route_curvature: of the route at the ego [1/m].
-        speed_limits: (way [m], limit [m/s]) ahead, each (S,).
+        speed_limits: (way [m], limit [m/s]) ahead, each (S,); in a bend what the lateral acceleration allows.
         faults: `path_invalid` where the proposal's path could not be used.
     """
 
@@ -77,7 +78,9 @@ class Guide:
         path, faults = self._made
         if on_route is None:
             return Guidance(path, None, None, 0.0, NO_LIMITS, faults)
-        limits = LIMITS_AHEAD_M, route.speed_limit(on_route.s + LIMITS_AHEAD_M)
+        ahead = on_route.s + LIMITS_AHEAD_M
+        bend = np.maximum(np.abs(route.curvature(ahead)), STRAIGHT_1_M)
+        limits = LIMITS_AHEAD_M, np.minimum(route.speed_limit(ahead), np.sqrt(self._a.max_lateral_acceleration / bend))
         reference, start = route, on_route.s
         if path is not None and self._agrees(path, route, on_route.s):
             reference, start = path, None
