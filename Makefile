@@ -1,5 +1,5 @@
 # Every target sets up what it needs first; all are safe to repeat.
-.PHONY: demo test bench lint setup
+.PHONY: demo test bench lint coverage mutation setup
 setup:
 	@scripts/setup.sh
 demo: setup
@@ -10,3 +10,8 @@ bench: setup
 	@./fedvit bench all $(ARGS)
 lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+# The safety code's: every line and branch, and how many small faults its tests notice (hours; goes on where it stopped).
+coverage: setup
+	@scripts/test.sh --cov src/fed_vit_autorl/test/test_safety_*.py
+mutation: setup
+	@scripts/mutation.sh $(ARGS)

@@ -6,7 +6,8 @@ import pytest
 from fed_vit_autorl.data.sample import CameraModel, base_from_optical
 from fed_vit_autorl.edge.scene import MAX_RANGE_M, Ground, ground_points, object_positions
 
-# 90° wide, level, at x = 1.2 m, z = 1.5 m: a road point d ahead of it lies 160 · 1.5 / d pixels below the horizon (row 96).
+# 90° wide, level, at x = 1.2 m, z = 1.5 m: a road point d ahead of it lies 160 · 1.5 / d pixels below the horizon,
+# row 96.
 CAMERA = CameraModel(320, 192, np.array([[160.0, 0, 160], [0, 160, 96], [0, 0, 1]]), base_from_optical(1.2, 0.0, 1.5))
 
 
