@@ -9,6 +9,7 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
+from fed_vit_autorl.deployment.pki import EnrolmentReason, EnrolmentRefused
 from fed_vit_autorl.federated.folder_blocks import BLOCK_BYTES, FolderBlocks
 from fed_vit_autorl.federated.second_plane import SecondPlane
 from fed_vit_autorl.federated.transfer import Incoming
@@ -71,9 +72,7 @@ def test_updates_go_to_s3_and_releases_come_from_there(make_fleet, monkeypatch):
 def blocks(tmp_path):
     def known(vehicle: str) -> None:
         if vehicle == "gone":
-            error = ValueError("revoked")
-            error.reason = "revoked_vehicle"
-            raise error
+            raise EnrolmentRefused(EnrolmentReason.REVOKED_VEHICLE, vehicle)
 
     return FolderBlocks(tmp_path, b"k" * 32, "https://cloud/v1/updates", 100.0, known)
 

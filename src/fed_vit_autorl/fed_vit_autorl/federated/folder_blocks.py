@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
-from .limits import TokenBucket
+from ..refusal import Refused
+from .limits import DEFAULT, TokenBucket
 from .wire import NAME_PATTERN, TransportReason, TransportRefused
 
 BLOCK_BYTES = 1 << 20
 VALID_S = 3600
-SPARE_BYTES = 256 << 20
 BURST_S = 2.0
 _DIGEST, _NUMBER, _NAME = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9]{1,12}"), re.compile(NAME_PATTERN)
 
@@ -33,8 +33,8 @@ class FolderBlocks:
     block_bytes = BLOCK_BYTES
 
     def __init__(self, folder: Path, key: bytes, url: str, bytes_per_s: float, known: Callable[[str], object]) -> None:
-        """`url`: of the route that takes PUTs. `known(vehicle)` raises ValueError with a `reason` for a vehicle that
-        may not send (any more).
+        """`url`: of the route that takes PUTs. `known(vehicle)` raises `Refused` for a vehicle that may not send (any
+        more).
         """
         self._folder, self._key, self._url = Path(folder), key, url.rstrip("/")
         self._rate, self._known = bytes_per_s, known
@@ -75,11 +75,11 @@ class FolderBlocks:
             raise TransportRefused(TransportReason.EXPIRED, "ask for another URL")
         try:
             self._known(vehicle)
-        except ValueError as error:
-            raise TransportRefused(TransportReason(error.reason), vehicle) from error  # type: ignore[attr-defined]
+        except Refused as refusal:
+            raise TransportRefused(TransportReason(refusal.reason), vehicle) from refusal
         if int(length) != int(size):
             raise TransportRefused(TransportReason.TOO_LARGE, f"{length} bytes, the URL is for {size}")
-        if shutil.disk_usage(self._folder).free < SPARE_BYTES + int(size):
+        if shutil.disk_usage(self._folder).free < DEFAULT.spare_bytes + int(size):
             raise TransportRefused(TransportReason.STORAGE_FULL, "no room for this block now")
         self._spend(vehicle, int(size))
         return int(size)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fed_vit_autorl.privacy.sealing import SealingKey, SealingRefused
 
 from ..privacy.secagg import SecAggRefused
+from ..refusal import Refused
 from .admission import Admission
 from .gathering import Gathering
 from .limits import DEFAULT, Limits, TokenBucket
@@ -129,8 +130,8 @@ class Intake:
     def _key(self, vehicle: str) -> Ed25519PublicKey:
         try:
             return self._public_key(vehicle)
-        except ValueError as error:
-            raise TransportRefused(TransportReason(error.reason), vehicle) from error  # type: ignore[attr-defined]
+        except Refused as refusal:
+            raise TransportRefused(TransportReason(refusal.reason), vehicle) from refusal
 
     def _session(self, vehicle: str, message: SessionMessage) -> None:
         current = self._store.last_round(self._run)

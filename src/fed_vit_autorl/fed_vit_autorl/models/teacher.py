@@ -17,7 +17,7 @@ from fed_vit_autorl.data.classes import MASKS, UNLABELLED
 from fed_vit_autorl.data.sample import Labels, Sample
 from fed_vit_autorl.edge.perceiver import Perceiver, Seen
 
-from .detection import iou_matrix
+from .detection import Detections, iou_matrix
 
 TRUSTED_IOU = 0.9
 """Of the free space that LiDAR and model tell; the model's masks are labels from there on."""
@@ -63,36 +63,25 @@ def taught(sample: Sample, perceiver: Perceiver, trust: Trust) -> Sample:
     if trust.masks:
         masks = _masks(sample, seen).items()
         labels = replace(labels, **{name: mask.astype(np.uint8) for name, mask in masks})
-    return replace(sample, labels=_trusted(labels, seen) if trust.objects else _questioned(labels, seen))
+    return replace(sample, labels=_with_objects(labels, seen.detections, trust.objects))
 
 
-def _trusted(labels: Labels, seen: Seen) -> Labels:
-    """The model's objects; what the LiDAR alone or the model half-heartedly reports is neither learned nor denied."""
-    found = seen.detections
-    sure = found.scores >= CONFIDENT
-    alone = iou_matrix(labels.boxes, found.boxes[sure]).max(1, initial=0) < SAME_OBJECT_IOU
-    ignored = (labels.ignored, labels.boxes[alone], found.boxes[~sure])
+def _with_objects(labels: Labels, found: Detections, trusted: bool) -> Labels:
+    """A trusted model's sure objects, another's that the LiDAR confirms, both with the model's outline: a cluster ends
+    where the returns do. What only one of the two reports, or the model half-heartedly, is neither learned nor denied.
+    """
+    if trusted:
+        learned = found.scores >= CONFIDENT
+    else:
+        learned = iou_matrix(found.boxes, labels.boxes).max(1, initial=0) >= SAME_OBJECT_IOU
+    alone = iou_matrix(labels.boxes, found.boxes[learned]).max(1, initial=0) < SAME_OBJECT_IOU
+    ignored = (labels.ignored, labels.boxes[alone], found.boxes[~learned])
     return replace(
         labels,
-        boxes=found.boxes[sure],
-        classes=found.classes[sure],
+        boxes=found.boxes[learned],
+        classes=found.classes[learned],
         ignored=np.concatenate(ignored).astype(np.float32),
-        objects_known=True,
-    )
-
-
-def _questioned(labels: Labels, seen: Seen) -> Labels:
-    """What both report, with the model's outline: a cluster ends where the returns do. The rest is not denied."""
-    found = seen.detections
-    overlap = iou_matrix(found.boxes, labels.boxes)
-    confirmed = overlap.max(1, initial=0) >= SAME_OBJECT_IOU
-    alone = overlap.max(0, initial=0) < SAME_OBJECT_IOU
-    ignored = (labels.ignored, labels.boxes[alone], found.boxes[~confirmed])
-    return replace(
-        labels,
-        boxes=found.boxes[confirmed],
-        classes=found.classes[confirmed],
-        ignored=np.concatenate(ignored).astype(np.float32),
+        objects_known=labels.objects_known or trusted,
     )
 
 
