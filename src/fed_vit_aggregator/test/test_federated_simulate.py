@@ -1,16 +1,12 @@
 """Virtual regions below a global cloud, spread by Ray: real brokers, aggregators and vehicles all."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
-import pytest
 import safetensors.numpy
 from click.testing import CliRunner
 
 from fed_vit_aggregator.simulate import simulate, simulate_fleet
-
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="extra `scale` is not installed")
 
 
 def weights(folder: Path, version: int) -> dict[str, np.ndarray]:
