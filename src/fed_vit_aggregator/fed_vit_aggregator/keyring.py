@@ -12,7 +12,8 @@ from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.keys import load_or_create_signing_key
 from fed_vit_autorl.deployment.pki import Authority, enrol_locally
 from fed_vit_autorl.deployment.tuf_repository import ONLINE, ReleaseRepository, create
-from fed_vit_autorl.privacy.sealing import SealingKey, write_secret
+from fed_vit_autorl.files import write_secret
+from fed_vit_autorl.privacy.sealing import SealingKey
 
 
 class Keyring:

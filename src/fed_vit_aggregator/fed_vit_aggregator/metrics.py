@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fed_vit_autorl.federated.records import Phase
+from fed_vit_autorl.federated.cloud.records import Phase
 
 if TYPE_CHECKING:
     from fed_vit_aggregator.service import AggregatorService

@@ -13,13 +13,13 @@ import safetensors.numpy
 
 from fed_vit_aggregator.releases import ReleaseFolder
 from fed_vit_aggregator.settings import Settings
-from fed_vit_autorl.federated.client_service import ClientService, ClientSettings
-from fed_vit_autorl.federated.records import Phase, Round
-from fed_vit_autorl.federated.rounds import Releases
-from fed_vit_autorl.federated.store import Store
-from fed_vit_autorl.federated.training import ClientReason, LocalTensors, TrainingResult
+from fed_vit_autorl.federated.cloud.records import Phase, Round
+from fed_vit_autorl.federated.cloud.rounds import Releases
+from fed_vit_autorl.federated.cloud.store import Store
+from fed_vit_autorl.federated.protocol.wire import Task
 from fed_vit_autorl.federated.update import Tensors
-from fed_vit_autorl.federated.wire import Task
+from fed_vit_autorl.federated.vehicle.service import ClientService, ClientSettings
+from fed_vit_autorl.federated.vehicle.training import ClientReason, LocalTensors, TrainingResult
 
 
 class RegionalTrainer:

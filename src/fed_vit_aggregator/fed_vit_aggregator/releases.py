@@ -24,10 +24,10 @@ from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.deployment.offers import Channel, Offer, cohort_of
 from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.deployment.tuf_repository import ReleaseRepository
+from fed_vit_autorl.federated.cloud.records import ReleaseRecord, Round
+from fed_vit_autorl.federated.cloud.store import Store
 from fed_vit_autorl.federated.control import CONTROL
 from fed_vit_autorl.federated.model_tensors import by_model, trainable
-from fed_vit_autorl.federated.records import ReleaseRecord, Round
-from fed_vit_autorl.federated.store import Store
 from fed_vit_autorl.federated.update import Tensors
 
 RENEW_S = 600.0

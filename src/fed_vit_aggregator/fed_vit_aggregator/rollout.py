@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from fed_vit_aggregator.releases import ReleaseFolder, Rollback
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
+from fed_vit_autorl.federated.cloud.records import ReleaseRecord
+from fed_vit_autorl.federated.cloud.store import Store
 from fed_vit_autorl.federated.drift import FIGURE, Report, Verdict, judge, relative_drop, report
-from fed_vit_autorl.federated.records import ReleaseRecord
-from fed_vit_autorl.federated.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -20,20 +20,20 @@ from fed_vit_aggregator.tracker import TRACKERS
 from fed_vit_autorl.deployment import fleet_config
 from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.deployment.pki import AGGREGATOR, EnrolmentRefused
-from fed_vit_autorl.federated.folder_blocks import FolderBlocks
-from fed_vit_autorl.federated.intake import Intake
-from fed_vit_autorl.federated.limits import Limits
-from fed_vit_autorl.federated.protocol import Topics
-from fed_vit_autorl.federated.rounds import RoundEngine
-from fed_vit_autorl.federated.second_plane import SecondPlane
-from fed_vit_autorl.federated.store import Store
-from fed_vit_autorl.federated.telling import Teller
-from fed_vit_autorl.federated.transport import BrokerAddress, Link
-from fed_vit_autorl.federated.wire import Pointer, encode
+from fed_vit_autorl.federated.cloud.folder_blocks import FolderBlocks
+from fed_vit_autorl.federated.cloud.intake import Intake
+from fed_vit_autorl.federated.cloud.rounds import RoundEngine
+from fed_vit_autorl.federated.cloud.second_plane import SecondPlane
+from fed_vit_autorl.federated.cloud.store import Store
+from fed_vit_autorl.federated.cloud.telling import Teller
+from fed_vit_autorl.federated.protocol.limits import Limits
+from fed_vit_autorl.federated.protocol.topics import Topics
+from fed_vit_autorl.federated.protocol.transport import BrokerAddress, Link
+from fed_vit_autorl.federated.protocol.wire import Pointer, encode
 
 if TYPE_CHECKING:
     from fed_vit_autorl.deployment.delivery_config import S3
-    from fed_vit_autorl.federated.s3_objects import S3Objects
+    from fed_vit_autorl.federated.cloud.s3_objects import S3Objects
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,9 @@ RETRY_AFTER_FAULT_S = 5.0
 
 
 def _s3(settings: S3) -> S3Objects:
-    from fed_vit_autorl.federated.s3_objects import S3Objects  # boto3 takes half a second that most fleets don't need
+    from fed_vit_autorl.federated.cloud.s3_objects import (
+        S3Objects,  # boto3 takes half a second that most fleets don't need
+    )
 
     return S3Objects(settings)
 

@@ -18,7 +18,7 @@ from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.deployment.config_file import from_mapping
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.deployment.keys import save_public_key
-from fed_vit_autorl.federated.virtual import write_linear_release
+from fed_vit_autorl.federated.virtual.vehicles import write_linear_release
 
 ABOVE = "above"
 _DENSE = {"compression": "none", "quantization_bits": 32}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
-from fed_vit_autorl.federated.records import Round
+from fed_vit_autorl.federated.cloud.records import Round
 
 
 class Tracker(Protocol):

@@ -18,14 +18,14 @@ from fed_vit_aggregator.keyring import Keyring
 from fed_vit_autorl.deployment.broker import Broker
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.pki import AGGREGATOR
-from fed_vit_autorl.federated.intake import MAX_CREDIT, Intake
-from fed_vit_autorl.federated.limits import Limits
-from fed_vit_autorl.federated.protocol import Topics
-from fed_vit_autorl.federated.store import Store
-from fed_vit_autorl.federated.transfer import Sender
-from fed_vit_autorl.federated.transport import BrokerAddress, Link
+from fed_vit_autorl.federated.cloud.intake import MAX_CREDIT, Intake
+from fed_vit_autorl.federated.cloud.store import Store
+from fed_vit_autorl.federated.protocol.limits import Limits
+from fed_vit_autorl.federated.protocol.topics import Topics
+from fed_vit_autorl.federated.protocol.transfer import Sender
+from fed_vit_autorl.federated.protocol.transport import BrokerAddress, Link
+from fed_vit_autorl.federated.protocol.wire import CHUNK_BYTES, Ack, Chunk, Fin, Manifest, State, decode, encode
 from fed_vit_autorl.federated.update import UpdateMetadata
-from fed_vit_autorl.federated.wire import CHUNK_BYTES, Ack, Chunk, Fin, Manifest, State, decode, encode
 from fed_vit_autorl.privacy.sealing import seal
 from fed_vit_autorl.simulation import network
 from fed_vit_autorl.simulation.network_proxy import NetworkProxy

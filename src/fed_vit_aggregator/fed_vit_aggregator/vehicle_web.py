@@ -12,7 +12,7 @@ from starlette.routing import Route
 from fed_vit_aggregator.service import AggregatorService
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.tuf_repository import FILE_NAME
-from fed_vit_autorl.federated.wire import TransportReason, TransportRefused
+from fed_vit_autorl.federated.protocol.wire import TransportReason, TransportRefused
 
 _STATUS = {TransportReason.RATE_LIMITED: 429, TransportReason.STORAGE_FULL: 507, TransportReason.MALFORMED: 400}
 

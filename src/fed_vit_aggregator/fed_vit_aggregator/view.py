@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from fed_vit_autorl.federated.cloud.records import Phase
 from fed_vit_autorl.federated.drift import relative_drop
-from fed_vit_autorl.federated.records import Phase
 
 if TYPE_CHECKING:
     from fed_vit_aggregator.service import AggregatorService

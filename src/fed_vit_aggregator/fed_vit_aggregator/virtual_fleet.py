@@ -17,8 +17,8 @@ from fed_vit_aggregator.settings import AboveSettings
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.deployment.keys import save_public_key
 from fed_vit_autorl.deployment.processes import dying_with_parent
-from fed_vit_autorl.federated.virtual import write_linear_release
-from fed_vit_autorl.federated.virtual_host import HostSettings
+from fed_vit_autorl.federated.virtual.host import HostSettings
+from fed_vit_autorl.federated.virtual.vehicles import write_linear_release
 
 
 class VirtualFleet:
@@ -72,7 +72,7 @@ class VirtualFleet:
         path.write_bytes(msgspec.json.encode(settings))
         with open(self.folder / f"host{index}.log", "ab") as log:
             self.hosts[index] = subprocess.Popen(
-                dying_with_parent([*self._launcher, "fed_vit_autorl.federated.virtual_host", str(path)]),
+                dying_with_parent([*self._launcher, "fed_vit_autorl.federated.virtual.host", str(path)]),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

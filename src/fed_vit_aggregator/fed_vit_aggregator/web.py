@@ -22,7 +22,7 @@ from fed_vit_aggregator.metrics import registry
 from fed_vit_aggregator.service import AggregatorService
 from fed_vit_aggregator.view import fleet_state
 from fed_vit_autorl.deployment.pki import EnrolmentRefused
-from fed_vit_autorl.privacy.sealing import write_secret
+from fed_vit_autorl.files import write_secret
 
 SESSION = "fleet_session"
 MAX_BODY_BYTES = 32 * 1024

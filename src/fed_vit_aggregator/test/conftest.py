@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fed_vit_aggregator.local import LocalCloud
 from fed_vit_autorl.deployment import fleet_config
 from fed_vit_autorl.deployment.keys import save_public_key
-from fed_vit_autorl.federated.client_releases import ShadowTest, untested
-from fed_vit_autorl.federated.client_service import ClientService, ClientSettings
-from fed_vit_autorl.federated.client_training import TrainerProcess
-from fed_vit_autorl.federated.virtual import write_linear_release
+from fed_vit_autorl.federated.vehicle.releases import ShadowTest, untested
+from fed_vit_autorl.federated.vehicle.service import ClientService, ClientSettings
+from fed_vit_autorl.federated.vehicle.training_process import TrainerProcess
+from fed_vit_autorl.federated.virtual.vehicles import write_linear_release
 
 WIDTH = 300
 
@@ -27,7 +27,7 @@ TRAINER = """
 import json, sys, time, zlib
 from pathlib import Path
 import numpy as np, safetensors.numpy
-from fed_vit_autorl.federated.client_training import write_result
+from fed_vit_autorl.federated.vehicle.training_process import write_result
 folder = Path(sys.argv[1])
 job = json.loads((folder / "job.json").read_text())
 base = safetensors.numpy.load_file(Path(job["release"]) / "linear.safetensors")

@@ -9,8 +9,8 @@ import safetensors.numpy
 from fed_vit_aggregator.virtual_fleet import VirtualFleet
 from fed_vit_autorl.deployment.config_file import from_mapping
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
-from fed_vit_autorl.federated.masking.messages import Step
-from fed_vit_autorl.federated.virtual import virtual_delta
+from fed_vit_autorl.federated.protocol.masking import Step
+from fed_vit_autorl.federated.virtual.vehicles import virtual_delta
 
 VEHICLES = ["v0", "v1", "v2", "v3"]
 CONFIG = {

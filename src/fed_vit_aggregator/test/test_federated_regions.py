@@ -13,7 +13,7 @@ from fed_vit_aggregator.virtual_fleet import VirtualFleet
 from fed_vit_autorl.deployment.config_file import from_mapping
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.deployment.keys import save_public_key
-from fed_vit_autorl.federated.virtual import virtual_delta, write_linear_release
+from fed_vit_autorl.federated.virtual.vehicles import virtual_delta, write_linear_release
 
 REGIONS = {"north": ["n0", "n1"], "south": ["s0"]}
 ROUNDS = 2

@@ -11,8 +11,8 @@ import yaml
 from prometheus_client import generate_latest
 
 from fed_vit_aggregator.metrics import registry
-from fed_vit_autorl.federated.records import Phase, ReleaseRecord, StoredUpdate, VehicleRecord
-from fed_vit_autorl.federated.store import Store
+from fed_vit_autorl.federated.cloud.records import Phase, ReleaseRecord, StoredUpdate, VehicleRecord
+from fed_vit_autorl.federated.cloud.store import Store
 
 MONITORING = Path(__file__).resolve().parents[3] / "config" / "monitoring"
 

@@ -12,11 +12,11 @@ from fed_vit_aggregator.rollout import RolloutWatch
 from fed_vit_autorl.deployment.config_file import from_mapping
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.deployment.offers import Channel
-from fed_vit_autorl.federated.client_releases import Shadow
+from fed_vit_autorl.federated.cloud.records import VehicleRecord
+from fed_vit_autorl.federated.cloud.store import Store
 from fed_vit_autorl.federated.drift import Report, Verdict, judge, relative_drop, report
-from fed_vit_autorl.federated.records import VehicleRecord
-from fed_vit_autorl.federated.store import Store
-from fed_vit_autorl.federated.virtual import write_linear_release
+from fed_vit_autorl.federated.vehicle.releases import Shadow
+from fed_vit_autorl.federated.virtual.vehicles import write_linear_release
 
 
 class ShadowTests:

@@ -7,8 +7,8 @@ from mlflow import MlflowClient
 
 from fed_vit_aggregator.tracker import TRACKERS, round_figures
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
-from fed_vit_autorl.federated.records import Phase
-from fed_vit_autorl.federated.store import Store
+from fed_vit_autorl.federated.cloud.records import Phase
+from fed_vit_autorl.federated.cloud.store import Store
 
 
 def test_rounds_are_steps_of_one_run_across_restarts(tmp_path):

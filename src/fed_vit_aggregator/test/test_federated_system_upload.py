@@ -10,11 +10,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from fed_vit_autorl.deployment.pki import EnrolmentReason, EnrolmentRefused
-from fed_vit_autorl.federated.folder_blocks import BLOCK_BYTES, FolderBlocks
-from fed_vit_autorl.federated.second_plane import SecondPlane
-from fed_vit_autorl.federated.transfer import Incoming
-from fed_vit_autorl.federated.upload import BlockUpload
-from fed_vit_autorl.federated.wire import Manifest, TransportRefused
+from fed_vit_autorl.federated.cloud.folder_blocks import BLOCK_BYTES, FolderBlocks
+from fed_vit_autorl.federated.cloud.second_plane import SecondPlane
+from fed_vit_autorl.federated.protocol.transfer import Incoming
+from fed_vit_autorl.federated.protocol.wire import Manifest, TransportRefused
+from fed_vit_autorl.federated.vehicle.upload import BlockUpload
 
 DIGEST = hashlib.sha256(b"update").hexdigest()
 WIDTH = 700  # 1.96 MB an update, dense: two blocks of a folder, one of S3

@@ -14,18 +14,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fed_vit_autorl.deployment.config_file import from_mapping
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
-from fed_vit_autorl.federated.client import ClientCore
+from fed_vit_autorl.federated.cloud.intake import Intake
+from fed_vit_autorl.federated.cloud.rounds import RoundEngine
+from fed_vit_autorl.federated.cloud.store import Store
+from fed_vit_autorl.federated.cloud.telling import Teller
 from fed_vit_autorl.federated.control import CONTROL
-from fed_vit_autorl.federated.intake import Intake
-from fed_vit_autorl.federated.masking.member import Member
-from fed_vit_autorl.federated.outbox import Outbox
-from fed_vit_autorl.federated.rounds import RoundEngine
-from fed_vit_autorl.federated.store import Store
-from fed_vit_autorl.federated.telling import Teller
-from fed_vit_autorl.federated.training import Trainer
-from fed_vit_autorl.federated.upload import BlockUpload
-from fed_vit_autorl.federated.virtual import VirtualKeeper, VirtualReleases, VirtualTrainer
-from fed_vit_autorl.federated.wire import Ack, Chunk, Fin, Manifest, Pointer, State, encode
+from fed_vit_autorl.federated.protocol.wire import Ack, Chunk, Fin, Manifest, Pointer, State, encode
+from fed_vit_autorl.federated.vehicle.client import ClientCore
+from fed_vit_autorl.federated.vehicle.masking import Member
+from fed_vit_autorl.federated.vehicle.outbox import Outbox
+from fed_vit_autorl.federated.vehicle.training import Trainer
+from fed_vit_autorl.federated.vehicle.upload import BlockUpload
+from fed_vit_autorl.federated.virtual.vehicles import VirtualKeeper, VirtualReleases, VirtualTrainer
 from fed_vit_autorl.privacy.sealing import SealingKey
 
 SHAPES = {"perception/a": (40, 50), "perception/b": (7,)}

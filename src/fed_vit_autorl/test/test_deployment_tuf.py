@@ -14,9 +14,9 @@ from fed_vit_autorl.deployment.pki import Authority, enrol_locally
 from fed_vit_autorl.deployment.release import ReleaseRefused
 from fed_vit_autorl.deployment.tuf_client import ReleaseFeed, signers
 from fed_vit_autorl.deployment.tuf_repository import ReleaseRepository, create
-from fed_vit_autorl.federated.client_releases import ReleaseShelf, untested
-from fed_vit_autorl.federated.outbox import Outbox
-from fed_vit_autorl.federated.wire import Pointer
+from fed_vit_autorl.federated.protocol.wire import Pointer
+from fed_vit_autorl.federated.vehicle.outbox import Outbox
+from fed_vit_autorl.federated.vehicle.releases import ReleaseShelf, untested
 
 URL = "https://cloud/v1/"
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fed_vit_autorl.federated.compression import GradientCompressor
 from fed_vit_autorl.federated.refusal import ConfigurationRefused, UpdateReason, UpdateRefused
+from fed_vit_autorl.federated.research.compression import GradientCompressor
 
 
 def gradients(seed=0):

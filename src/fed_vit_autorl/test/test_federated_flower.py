@@ -9,7 +9,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
-from fed_vit_autorl.federated.flower import FleetStrategy, client_app, record_of, tensors_of
+from fed_vit_autorl.federated.research.flower import FleetStrategy, client_app, record_of, tensors_of
 
 TaskIdentity.task_id = TaskIdentity.run_id = 1  # what Flower's runner sets in a real process
 TaskIdentity.node_id = 0

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.pki import Authority
-from fed_vit_autorl.federated.masking.member import SECRETS, Member
-from fed_vit_autorl.federated.masking.messages import MAX_PARTS, PART_BYTES, Assembly, SessionMessage, Step, in_parts
-from fed_vit_autorl.federated.masking.peers import certificate_bytes, signer, verifier
+from fed_vit_autorl.federated.cloud.records import Phase
 from fed_vit_autorl.federated.pipeline import Pipeline
-from fed_vit_autorl.federated.records import Phase
+from fed_vit_autorl.federated.protocol.masking import MAX_PARTS, PART_BYTES, Assembly, SessionMessage, Step, in_parts
+from fed_vit_autorl.federated.protocol.wire import encode
 from fed_vit_autorl.federated.stages import SecureMask
 from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.update import Layout, Update, UpdateMetadata
-from fed_vit_autorl.federated.wire import encode
+from fed_vit_autorl.federated.vehicle.masking import SECRETS, Member
+from fed_vit_autorl.federated.vehicle.peers import certificate_bytes, signer, verifier
 from fed_vit_autorl.privacy.mechanisms import noise_multiplier
 from fed_vit_autorl.privacy.secagg import SecAggReason, SecAggRefused
 from fed_vit_autorl.privacy.secagg.messages import Advertisement

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from fed_vit_autorl.federated.records import Phase
+from fed_vit_autorl.federated.cloud.records import Phase
 from fed_vit_autorl.federated.submodel import narrow
-from fed_vit_autorl.federated.training import TrainingResult
+from fed_vit_autorl.federated.vehicle.training import TrainingResult
 
 SHAPES = {"perception/body": (6, 4), "perception/head": (3,)}
 DENSE = {"communication": {"compression": "none", "quantization_bits": 32}, "privacy": {"clip_norm": 1e6}}

@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.candidate import make_candidate
 from fed_vit_autorl.edge import runtime
-from fed_vit_autorl.federated.personal_release import PersonalReleases
-from fed_vit_autorl.federated.virtual import write_linear_release
+from fed_vit_autorl.federated.vehicle.personal_release import PersonalReleases
+from fed_vit_autorl.federated.virtual.vehicles import write_linear_release
 
 WIDTH = 4
 

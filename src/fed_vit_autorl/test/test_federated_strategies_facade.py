@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from fed_vit_autorl.data.sample import CameraModel, Labels, Sample
-from fed_vit_autorl.federated.facade import FederatedVehicleRL
-from fed_vit_autorl.federated.perception_figures import perception_figures
 from fed_vit_autorl.federated.refusal import AggregationRefused, ConfigurationRefused
+from fed_vit_autorl.federated.research.facade import FederatedVehicleRL
+from fed_vit_autorl.federated.research.perception_figures import perception_figures
 from fed_vit_autorl.models.perception import ViTPerception
 from fed_vit_autorl.privacy.refusal import PrivacyRefused
 from fed_vit_autorl.privacy.secagg import SecAggRefused

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from fed_vit_autorl.federated.cloud.spool import Spool
 from fed_vit_autorl.federated.refusal import AggregationReason, AggregationRefused
-from fed_vit_autorl.federated.spool import Spool
 from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.strategies.kept import squared_distances
 from fed_vit_autorl.federated.update import Update, UpdateMetadata

@@ -17,7 +17,7 @@ from fed_vit_autorl.deployment.broker import MAX_PACKET_BYTES, Broker
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.pki import AGGREGATOR, Authority, EnrolmentRefused, enrol_locally
 from fed_vit_autorl.deployment.tuf_repository import create
-from fed_vit_autorl.federated.transport import BrokerAddress, Link
+from fed_vit_autorl.federated.protocol.transport import BrokerAddress, Link
 
 SIGNER = Ed25519PrivateKey.generate().public_key()
 

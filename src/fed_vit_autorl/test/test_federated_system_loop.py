@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from fed_vit_autorl.deployment.pki import Authority
-from fed_vit_autorl.federated.intake import Intake
-from fed_vit_autorl.federated.records import Phase
-from fed_vit_autorl.federated.wire import Ack, Fin, State, encode, sealing_context
+from fed_vit_autorl.federated.cloud.intake import Intake
+from fed_vit_autorl.federated.cloud.records import Phase
+from fed_vit_autorl.federated.protocol.wire import Ack, Fin, State, encode, sealing_context
 from fed_vit_autorl.privacy.sealing import seal
 
 

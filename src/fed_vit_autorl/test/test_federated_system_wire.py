@@ -8,8 +8,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fed_vit_autorl.federated import wire
-from fed_vit_autorl.federated.wire import Ack, Chunk, Fin, Manifest, Pointer, State, Status, Task, TransportRefused
+from fed_vit_autorl.federated.protocol import wire
+from fed_vit_autorl.federated.protocol.wire import (
+    Ack,
+    Chunk,
+    Fin,
+    Manifest,
+    Pointer,
+    State,
+    Status,
+    Task,
+    TransportRefused,
+)
 from fed_vit_autorl.privacy import sealing
 from fed_vit_autorl.privacy.sealing import SealingKey, SealingRefused, seal
 

@@ -2,10 +2,10 @@
 
 from fed_vit_autorl.deployment.config_file import from_mapping
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
-from fed_vit_autorl.federated.records import Phase
-from fed_vit_autorl.federated.rounds import RoundEngine
-from fed_vit_autorl.federated.store import Store
-from fed_vit_autorl.federated.virtual import VirtualReleases
+from fed_vit_autorl.federated.cloud.records import Phase
+from fed_vit_autorl.federated.cloud.rounds import RoundEngine
+from fed_vit_autorl.federated.cloud.store import Store
+from fed_vit_autorl.federated.virtual.vehicles import VirtualReleases
 from fed_vit_autorl.privacy.ledger import PrivacyLedger
 from fed_vit_autorl.privacy.release import Release
 

@@ -3,7 +3,6 @@
 It has no thread of its own: its owner calls ``poll`` a few times a second, or ``run``.
 """
 
-import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -221,10 +220,3 @@ class Supervisor:
     def _log_of(self, node: _Supervised) -> str:
         text = node.process.last_lines() if node.process else ""
         return f"; the end of its log ({node.process.log_path}):\n{text}" if text else ""
-
-
-def clean_log_folder(folder: Path) -> Path:
-    """An empty folder for a run's logs."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fed_vit_autorl.evaluation.video import VideoWriter
-from fed_vit_autorl.federated.records import StoredUpdate
-from fed_vit_autorl.federated.store import Store
+from fed_vit_autorl.federated.cloud.records import StoredUpdate
+from fed_vit_autorl.federated.cloud.store import Store
 from fed_vit_bringup.demo import report
 from fed_vit_bringup.demo.accounts import update_accounts
 from fed_vit_bringup.demo.fleet import demo_graph, world_record

@@ -23,8 +23,8 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from fed_vit_autorl.data.sample import CameraModel, base_from_optical
 from fed_vit_autorl.data.store import ExperienceStore
 from fed_vit_autorl.deployment.identity import Identity
-from fed_vit_autorl.federated.client_service import ClientService, ClientSettings
-from fed_vit_autorl.federated.client_training import TrainerProcess
+from fed_vit_autorl.federated.vehicle.service import ClientService, ClientSettings
+from fed_vit_autorl.federated.vehicle.training_process import TrainerProcess
 from fed_vit_autorl.reinforcement.driving_log import FOLDER, DrivingLog
 from fed_vit_autorl.reinforcement.policy_io import PolicyRefused
 from fed_vit_autorl.reinforcement.route import RouteRefused

@@ -10,8 +10,8 @@ from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.release import Manifest, Reason
 from fed_vit_autorl.evaluation.reference import evaluate_perception
-from fed_vit_autorl.federated.client_releases import Shadow
 from fed_vit_autorl.federated.drift import BEFORE
+from fed_vit_autorl.federated.vehicle.releases import Shadow
 
 FIGURES = ("map50", "free_space_iou")
 

@@ -19,11 +19,11 @@ from fed_vit_autorl.data.store import Key, SampleFolder
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.candidate import models_of
 from fed_vit_autorl.deployment.keys import load_public_keys
-from fed_vit_autorl.federated.client_training import JOB, Job, write_refusal, write_result
 from fed_vit_autorl.federated.model_tensors import trainable
 from fed_vit_autorl.federated.submodel import extract, narrow
-from fed_vit_autorl.federated.training import ClientReason
 from fed_vit_autorl.federated.update import Tensors
+from fed_vit_autorl.federated.vehicle.training import ClientReason
+from fed_vit_autorl.federated.vehicle.training_process import JOB, Job, write_refusal, write_result
 from fed_vit_autorl.reinforcement.driving_log import FOLDER, load_drives
 
 NICEST = 19

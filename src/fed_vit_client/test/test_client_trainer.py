@@ -14,9 +14,9 @@ from fed_vit_autorl.data.sample import CameraModel, EgoState, Labels, Sample
 from fed_vit_autorl.data.store import ExperienceStore
 from fed_vit_autorl.deployment import keys, release
 from fed_vit_autorl.deployment.candidate import make_candidate
-from fed_vit_autorl.federated.client_training import DELTA, JOB, RESULT, Job
 from fed_vit_autorl.federated.pipeline import Pipeline
 from fed_vit_autorl.federated.update import Layout, Update, UpdateMetadata
+from fed_vit_autorl.federated.vehicle.training_process import DELTA, JOB, RESULT, Job
 from fed_vit_autorl.models.packaging import perception_files
 from fed_vit_autorl.models.perception import ViTPerception
 from fed_vit_autorl.reinforcement.driving_log import FOLDER, DrivingLog

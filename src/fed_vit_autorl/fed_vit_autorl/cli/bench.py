@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
+from fed_vit_autorl.files import write_file
 
 RESULTS = Path("bench/results.json")
 
@@ -37,10 +38,7 @@ def record(name: str, result: dict, path: Path = RESULTS) -> None:
     """Writes one bench's result into the results file, beside those of the other benches."""
     results = json.loads(path.read_text()) if path.exists() else {}
     results[name] = {"machine": machine(), **result}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(results, indent=2, sort_keys=True, default=float) + "\n")
-    temporary.replace(path)
+    write_file(path, (json.dumps(results, indent=2, sort_keys=True, default=float) + "\n").encode())
 
 
 @click.command()

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from ..files import write_file
 from .codec import MAX_SAMPLE_BYTES, CorruptSample, Header, decode, decode_header, encode
 from .sample import EgoState, Sample
 
@@ -156,22 +157,9 @@ class ExperienceStore(SampleFolder):
             for candidate in leaving:
                 (self.folder / candidate.file_name).unlink(missing_ok=True)
                 del self._sizes[candidate]
-            _write_durably(self.folder / key.file_name, data)
+            write_file(self.folder / key.file_name, data)
         except OSError as error:
             return StoreFault.DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreFault.WRITE_FAILED
         self._sizes[key] = len(data)
         self._next += 1
         return None
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

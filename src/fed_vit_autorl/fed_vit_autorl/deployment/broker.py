@@ -13,8 +13,8 @@ from pathlib import Path
 
 from fed_vit_autorl.deployment.pki import AGGREGATOR, Authority
 from fed_vit_autorl.deployment.processes import dying_with_parent
-from fed_vit_autorl.federated.protocol import Topics, name
-from fed_vit_autorl.federated.wire import CHUNK_BYTES
+from fed_vit_autorl.federated.protocol.topics import Topics, name
+from fed_vit_autorl.federated.protocol.wire import CHUNK_BYTES
 
 MAX_PACKET_BYTES = CHUNK_BYTES + 2048
 START_TIMEOUT_S = 15.0

@@ -11,15 +11,15 @@ import msgspec
 
 from fed_vit_autorl.deployment.config_file import Section, load_yaml
 from fed_vit_autorl.deployment.delivery_config import Rollout, SecondPlane
+from fed_vit_autorl.federated.cloud.profiles import narrowing
 from fed_vit_autorl.federated.combinations import FleetPlan, check_combination
 from fed_vit_autorl.federated.pipeline import check_order
-from fed_vit_autorl.federated.profiles import narrowing
+from fed_vit_autorl.federated.protocol.wire import Name
 from fed_vit_autorl.federated.refusal import ConfigurationReason, ConfigurationRefused
 from fed_vit_autorl.federated.registry import split_spec
 from fed_vit_autorl.federated.selection import weighting
 from fed_vit_autorl.federated.stages import STAGES, SecureMask
 from fed_vit_autorl.federated.strategies import STRATEGIES
-from fed_vit_autorl.federated.wire import Name
 from fed_vit_autorl.privacy.mechanisms import MECHANISMS, Mechanism
 from fed_vit_autorl.privacy.release import Release
 

@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from fed_vit_autorl.deployment.keys import load_or_create_signing_key, load_public_keys, save_public_key
 from fed_vit_autorl.deployment.tuf_client import signers
+from fed_vit_autorl.files import write_file
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,6 @@ def enrolled(folder: Path) -> bool:
 def common_name(common: str) -> x509.Name:
     """The only part of a name that the fleet's certificates have."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """In one step; makes the folder if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _raw_key(text: str) -> Ed25519PublicKey:

@@ -8,6 +8,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from fed_vit_autorl.files import write_file
+
 
 def load_or_create_signing_key(path: Path) -> Ed25519PrivateKey:
     """The private key at `path` (PKCS 8 PEM, mode 0600), made when there is none; `<path>.pub` holds its public half.
@@ -34,10 +36,7 @@ def load_or_create_signing_key(path: Path) -> Ed25519PrivateKey:
 def save_public_key(key: Ed25519PublicKey, path: Path) -> None:
     """Write `key` as SubjectPublicKeyInfo PEM, in one step."""
     content = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    write_file(path, content)
 
 
 def load_public_keys(*paths: Path) -> list[Ed25519PublicKey]:

@@ -26,9 +26,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from fed_vit_autorl.deployment.identity import Identity, common_name, enrolled, write_file
-from fed_vit_autorl.federated.protocol import name as valid_name
-from fed_vit_autorl.privacy.sealing import write_secret
+from fed_vit_autorl.deployment.identity import Identity, common_name, enrolled
+from fed_vit_autorl.federated.protocol.topics import name as valid_name
+from fed_vit_autorl.files import write_file, write_secret
 from fed_vit_autorl.refusal import Refused
 
 AGGREGATOR = "aggregator"

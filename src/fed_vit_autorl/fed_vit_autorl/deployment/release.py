@@ -24,6 +24,7 @@ import safetensors.numpy
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from fed_vit_autorl.files import sync
 from fed_vit_autorl.refusal import Refused
 
 MANIFEST, SIGNATURE, GOLDEN, CARD = "manifest.json", "manifest.sig", "golden.safetensors", "MODEL_CARD.md"
@@ -145,13 +146,13 @@ def write_release(
         (building / MANIFEST).write_bytes(encoded)
         (building / SIGNATURE).write_bytes(key.sign(_DOMAIN + encoded))
         for path in (*building.iterdir(), building):
-            _fsync(path)
+            sync(path)
         building.chmod(0o755)
         building.rename(folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    _fsync(folder.parent)
+    sync(folder.parent)
     return manifest
 
 
@@ -289,11 +290,3 @@ def _entry(path: Path) -> FileEntry:
     with open(path, "rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return FileEntry(sha256, path.stat().st_size)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

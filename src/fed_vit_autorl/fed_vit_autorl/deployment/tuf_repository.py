@@ -7,7 +7,6 @@ still the latest word, so that a vehicle notices when somebody keeps news from i
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from tuf.api.serialization.json import JSONSerializer
 from tuf.repository import Repository
 
 from fed_vit_autorl.deployment.offers import Channel, Offer, from_target, to_target
+from fed_vit_autorl.files import write_file
 
 LIFETIMES = {
     Root.type: timedelta(days=365),
@@ -118,7 +118,7 @@ class ReleaseRepository(Repository):
         md.signatures.clear()
         for signer in self._signers[role]:
             md.sign(signer, append=True)
-        self._write(self._path(role, signed.version), md.to_bytes(JSONSerializer(compact=True)))
+        write_file(self._path(role, signed.version), md.to_bytes(JSONSerializer(compact=True)))
         if role in (Targets.type, Snapshot.type):
             self._path(role, signed.version - KEPT).unlink(missing_ok=True)
 
@@ -147,15 +147,6 @@ class ReleaseRepository(Repository):
 
     def _path(self, role: str, version: int) -> Path:
         return self.folder / ("timestamp.json" if role == Timestamp.type else f"{version}.{role}.json")
-
-    def _write(self, path: Path, content: bytes) -> None:
-        """Durable, in one step."""
-        temporary = path.with_name(path.name + ".new")
-        with open(temporary, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
 
 
 def create(folder: Path, keys: Mapping[str, Ed25519PrivateKey]) -> ReleaseRepository:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+
+from fed_vit_autorl.files import write_file
 
 MAX_ENGINE_BYTES = 4 << 30
 
@@ -55,17 +55,7 @@ class EngineCache:
 
     def put(self, key: EngineKey, engine: bytes) -> None:
         """Keep the engine; the file appears whole or not at all. Raises OSError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(hashlib.sha256(engine).digest() + engine)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, self._path(key))
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_file(self._path(key), hashlib.sha256(engine).digest() + engine)
 
     def _path(self, key: EngineKey) -> Path:
         return self.folder / f"{key.digest}.engine"

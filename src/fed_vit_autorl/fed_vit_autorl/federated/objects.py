@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
+
+from ..files import sync, write_file
 
 
 class ObjectFolder:
@@ -23,18 +24,7 @@ class ObjectFolder:
         target = self.path(digest)
         if target.exists():
             return digest
-        target.parent.mkdir(exist_ok=True)
-        temporary = target.with_name(f".{digest}.{os.getpid()}")
-        try:
-            with open(temporary, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(target)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync(target.parent)
+        write_file(target, content)
         return digest
 
     def adopt(self, path: Path, digest: str) -> None:
@@ -53,12 +43,3 @@ class ObjectFolder:
 
     def remove(self, digest: str) -> None:
         self.path(digest).unlink(missing_ok=True)
-
-
-def sync(folder: Path) -> None:
-    """Makes a folder's entries durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,11 +25,11 @@ from fed_vit_autorl.deployment.offers import Channel, Offer
 from fed_vit_autorl.deployment.pki import Authority
 from fed_vit_autorl.deployment.tuf_client import ReleaseFeed
 from fed_vit_autorl.deployment.tuf_repository import create
-from fed_vit_autorl.federated import protocol, wire
-from fed_vit_autorl.federated.folder_blocks import FolderBlocks
-from fed_vit_autorl.federated.masking.messages import SessionMessage, Step
+from fed_vit_autorl.federated.cloud.folder_blocks import FolderBlocks
 from fed_vit_autorl.federated.pipeline import Pipeline
-from fed_vit_autorl.federated.transfer import Sender
+from fed_vit_autorl.federated.protocol import topics, wire
+from fed_vit_autorl.federated.protocol.masking import SessionMessage, Step
+from fed_vit_autorl.federated.protocol.transfer import Sender
 from fed_vit_autorl.federated.update import Layout, Update, UpdateMetadata
 from fed_vit_autorl.privacy import sealing
 from fed_vit_autorl.privacy.sealing import SealingKey, seal
@@ -122,7 +122,7 @@ def _plain() -> Decoder:
 def _topic() -> Decoder:
     return Decoder(
         (b"fl/v1/home/v1/up/chunk", b"fl/v1/home/v1/status"),
-        lambda data: protocol.parse(data.decode(errors="replace"), "home"),
+        lambda data: topics.parse(data.decode(errors="replace"), "home"),
     )
 
 

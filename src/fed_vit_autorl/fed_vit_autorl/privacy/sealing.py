@@ -5,10 +5,7 @@ vehicle sends stays closed to whoever records it today and owns a quantum comput
 domain name and the message, so that a signature made for one purpose is worthless for another.
 """
 
-import hashlib
-import os
 from enum import StrEnum
-from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -103,23 +100,6 @@ def verify(key: Ed25519PublicKey, domain: str, message: bytes, signature: bytes)
         key.verify(signature, _separated(domain, message))
     except InvalidSignature as error:
         raise SealingRefused(SealingReason.BAD_SIGNATURE, domain) from error
-
-
-def key_id(key: Ed25519PublicKey) -> str:
-    """Short name of a public key: the first 16 hex digits of its SHA-256."""
-    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Writes a private key that only its owner can read, durably and in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _separated(domain: str, message: bytes) -> bytes:

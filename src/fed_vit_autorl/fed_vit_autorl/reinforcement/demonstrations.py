@@ -1,6 +1,5 @@
 """The expert's answers to what the policy perceives, collected while the expert, noise or the policy itself drives."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import safetensors.numpy
 
 from fed_vit_autorl.edge.runtime import ModelRuntime
+from fed_vit_autorl.files import write_file
 from fed_vit_autorl.reinforcement.drivers import Action, ExpertDriver, Perception
 from fed_vit_autorl.reinforcement.policy_io import PolicyIO, PolicyRefused
 from fed_vit_autorl.safety.in_world import light_of, route_of
@@ -94,9 +94,7 @@ def save_shard(path: Path, rows: list[dict[str, np.ndarray]]) -> None:
     """Write rows as one safetensors file, all or nothing."""
     tensors = {name: np.concatenate([row[name] for row in rows]) for name in (*INPUTS, *LABELS)}
     tensors["features"] = tensors["features"].astype(np.float16)
-    partial = path.with_suffix(".partial")
-    safetensors.numpy.save_file(tensors, partial)
-    os.replace(partial, path)
+    write_file(path, safetensors.numpy.save(tensors))
 
 
 def load_shards(folder: Path) -> Mapping[str, np.ndarray]:

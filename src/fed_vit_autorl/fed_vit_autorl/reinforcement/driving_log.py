@@ -1,6 +1,5 @@
 """What a vehicle drove: the policy's inputs, what was really done, and the reward, in bounded shards on disk."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from fed_vit_autorl.data.sample import EgoState
+from fed_vit_autorl.files import write_file
 from fed_vit_autorl.reinforcement.policy_io import PolicyIO, PolicyRefused, SceneView, input_shapes
 from fed_vit_autorl.reinforcement.rewards import Moment, WeightedReward
 from fed_vit_autorl.reinforcement.route import Route
@@ -155,9 +155,7 @@ class DrivingLog:
         if self._rows:
             tensors = {name: np.concatenate([row[name] for row in self._rows]) for name in self._rows[0]}
             path = self.folder / f"{self._next:08d}.safetensors"
-            partial = path.with_suffix(".partial")
-            safetensors.numpy.save_file(tensors, partial)
-            os.replace(partial, path)
+            write_file(path, safetensors.numpy.save(tensors))
             self._rows, self._next = [], self._next + 1
             self._make_room()
 

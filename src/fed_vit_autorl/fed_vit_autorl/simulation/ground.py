@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
-from .town import Lane, Town
+from .town import Town
 
 RESOLUTION_M = 0.1
 MARGIN_M = 70.0
@@ -116,8 +116,3 @@ def offset(line: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
 def ribbon(line: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     """The polygon (2N, 2) of a band `width` metres wide along the polyline (N, 2)."""
     return np.concatenate([offset(line, -width / 2), offset(line, width / 2)[::-1]])
-
-
-def lane_polygon(lane: Lane) -> NDArray[np.float64]:
-    """A lane's area as a polygon (N, 2)."""
-    return ribbon(lane.line, lane.width)

@@ -7,9 +7,9 @@ from pathlib import Path
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.candidate import models_of
 from fed_vit_autorl.deployment.keys import load_public_keys
+from fed_vit_autorl.federated.cloud.store import Store
 from fed_vit_autorl.federated.model_tensors import trainable
-from fed_vit_autorl.federated.outbox import Outbox
-from fed_vit_autorl.federated.store import Store
+from fed_vit_autorl.federated.vehicle.outbox import Outbox
 
 
 @dataclass(frozen=True)

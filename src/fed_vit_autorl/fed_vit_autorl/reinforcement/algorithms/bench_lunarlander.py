@@ -17,6 +17,7 @@ import torch
 from rich.progress import track
 from scipy import stats
 
+from fed_vit_autorl.files import write_file
 from fed_vit_autorl.reinforcement.algorithms.dqn import VARIANTS, DQNConfig
 from fed_vit_autorl.reinforcement.algorithms.lunarlander import FEDAVG, FUSION, Outcome, run_fleet, run_local
 
@@ -58,10 +59,7 @@ def run_one(row: Row, seed: int) -> Outcome:
         return msgspec.json.decode(path.read_bytes(), type=Outcome)
     torch.set_num_threads(1)
     outcome = METHODS[row.method](DQNConfig(**VARIANTS[row.variant]), row.clients, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(msgspec.json.encode(asdict(outcome)))
-    temporary.replace(path)
+    write_file(path, msgspec.json.encode(asdict(outcome)))
     return outcome
 
 

@@ -1,0 +1,1 @@
+"""What travels between vehicle and aggregator: topics, messages, bounds, lossy transfers, the MQTT link."""

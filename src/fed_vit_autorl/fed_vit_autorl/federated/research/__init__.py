@@ -1,0 +1,1 @@
+"""The same learning in one process, and inside other frameworks."""

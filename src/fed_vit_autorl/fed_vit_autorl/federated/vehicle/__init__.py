@@ -1,0 +1,1 @@
+"""A vehicle's side of the federation: training, updates, outbox, uplink and releases."""
