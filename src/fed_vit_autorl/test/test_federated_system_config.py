@@ -28,6 +28,14 @@ def test_the_shipped_file_is_the_defaults(tmp_path):
     assert loaded.digest != FleetConfig().digest
 
 
+def test_numbers_in_scientific_notation_need_neither_dot_nor_sign(tmp_path):
+    path = tmp_path / "fleet.yaml"
+    path.write_text("federation: {client_lr: 8e-4, server_lr: 2.e0, run: e4}\nprivacy: {clip_norm: 1E2}\n")
+    loaded = fleet_config.load(path, {"privacy.delta": "1e-6", "federation.num_rounds": "12"})
+    assert (loaded.federation.client_lr, loaded.federation.server_lr, loaded.privacy.clip_norm) == (8e-4, 2.0, 100.0)
+    assert (loaded.privacy.delta, loaded.federation.num_rounds, loaded.federation.run) == (1e-6, 12, "e4")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -18,6 +18,15 @@ MAX_FILE_BYTES = 1 << 20
 T = TypeVar("T")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, but 8e-4 is a number as in YAML 1.2: 1.1 wants a dot and a sign, and reads a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of a file's sections."""
 
@@ -30,12 +39,16 @@ def load_yaml(path: Path, kind: type[T], overrides: Mapping[str, str] | None = N
     if len(text) > MAX_FILE_BYTES:
         raise ConfigurationRefused(ConfigurationReason.BAD_VALUE, f"{path} is larger than {MAX_FILE_BYTES} bytes")
     try:
-        content = yaml.safe_load(text) or {}
+        content = _parsed(text) or {}
         for key, value in (overrides or {}).items():
-            _set(content, key, yaml.safe_load(value))
+            _set(content, key, _parsed(value))
     except yaml.YAMLError as error:
         raise ConfigurationRefused(ConfigurationReason.BAD_VALUE, f"{path}: {error}") from error
     return from_mapping(content, kind, str(path))
+
+
+def _parsed(text: bytes | str) -> Any:
+    return yaml.load(text, _Loader)
 
 
 def from_mapping(content: Any, kind: type[T], source: str = "configuration") -> T:
