@@ -6,7 +6,9 @@ import torch
 
 from fed_vit_autorl.models import pruning
 from fed_vit_autorl.models.backbone import count_parameters
+from fed_vit_autorl.models.distillation import Distilled, distance
 from fed_vit_autorl.models.export import weights_of
+from fed_vit_autorl.models.losses import Targets
 from fed_vit_autorl.models.packaging import build
 from fed_vit_autorl.models.perception import ViTPerception
 from fed_vit_autorl.models.pruning import PruningEnd, VehicleModelPruner, pruned_copy
@@ -14,15 +16,15 @@ from fed_vit_autorl.models.pruning import PruningEnd, VehicleModelPruner, pruned
 torch.set_num_threads(1)
 
 
-def small():
-    torch.manual_seed(0)
+def small(seed=0):
+    torch.manual_seed(seed)
     return ViTPerception((64, 96), 16, 0, 48, 2, 3, stem="conv").eval()
 
 
 def test_a_pruned_model_is_smaller_and_speaks_the_same_language():
     model = small()
     pruned = pruned_copy(model, 0.5)
-    assert count_parameters(pruned) < 0.7 * count_parameters(model)
+    assert count_parameters(pruned.backbone.vit.blocks) < 0.7 * count_parameters(model.backbone.vit.blocks)
     image = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
         for whole, part in zip(model(image), pruned(image), strict=True):
@@ -42,9 +44,12 @@ def test_a_pruned_model_is_built_again_from_its_architecture_and_weights():
 
 @pytest.fixture
 def speed(monkeypatch):
-    """Latency in proportion to size: 100 ms for the whole model."""
-    whole = count_parameters(small())
-    monkeypatch.setattr(pruning, "latency_ms", lambda model, device="cpu": 100 * count_parameters(model) / whole)
+    """Latency in proportion to the blocks' size: 100 ms for the whole model."""
+
+    def size(model):
+        return count_parameters(model.backbone.vit.blocks)
+
+    monkeypatch.setattr(pruning, "latency_ms", lambda model, device="cpu": 100 * size(model) / size(small()))
 
 
 def test_pruning_stops_as_soon_as_the_model_is_fast_enough(speed):
@@ -78,3 +83,41 @@ def test_latency_is_measured_at_the_asked_size():
     assert pruner.model.img_size == (64, 96)
     with pytest.raises(ValueError, match="min_accuracy"):
         VehicleModelPruner(small(), min_accuracy=1.5)
+
+
+def test_only_the_blocks_become_narrower():
+    model = small()  # 48 wide: 192 in the hidden layers, 3 × 48 into attention
+    pruned = dict(pruned_copy(model, 0.5).named_parameters())
+    changed = {
+        name: tuple(pruned[name].shape) for name, one in model.named_parameters() if one.shape != pruned[name].shape
+    }
+    assert {name.split(".")[4] for name in changed} == {"mlp", "attn"}
+    assert changed["backbone.vit.blocks.0.mlp.fc1.weight"] == (96, 48)
+
+
+def test_a_student_learns_what_its_teacher_sees_where_nothing_is_labelled():
+    teacher, student = small(), pruned_copy(small(seed=1), 0.5).train()
+    taught = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    distilled = Distilled(student, teacher)
+    image = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        assert sum(distance(teacher.raw(image), teacher.raw(image)).values()) == pytest.approx(0, abs=1e-6)
+    targets = Targets(
+        boxes=torch.zeros(2, 1, 4),
+        classes=torch.full((2, 1), -1),
+        ignored=torch.zeros(2, 1, 4),
+        objects_known=torch.zeros(2, dtype=torch.bool),
+        masks=torch.full((2, 3, 64, 96), 255, dtype=torch.uint8),
+        semantic=torch.full((2, 64, 96), 255, dtype=torch.uint8),
+    )
+    optimizer = torch.optim.Adam(distilled.parameters(), 1e-3)
+    losses = []
+    for _ in range(30):
+        parts = distilled.loss(distilled.raw(image), targets)
+        losses.append(sum(parts[name].item() for name in parts if name.startswith("taught_")))
+        optimizer.zero_grad()
+        sum(parts.values()).backward()
+        optimizer.step()
+    assert losses[-1] < 0.5 * losses[0]
+    for name, tensor in teacher.state_dict().items():
+        torch.testing.assert_close(tensor, taught[name])

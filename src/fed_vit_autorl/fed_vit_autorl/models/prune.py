@@ -15,6 +15,7 @@ from fed_vit_autorl.deployment.candidate import other_models
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.evaluation.released import release_options, verified
 
+from .distillation import Distilled
 from .model_card import pruned_card
 from .packaging import build
 from .perception import ViTPerception
@@ -54,7 +55,8 @@ def prune(
     jobs: int,
     as_json: bool,
 ) -> None:
-    """Prune a release's perception model until it is fast enough, with fine-tuning on the drives of --config.
+    """Prune a release's perception model until it is fast enough, with fine-tuning on the drives of --config, where it
+    learns from the whole model beside the labels.
 
     It ends at the target, or says that the target needs more accuracy than may be lost; the last good model is kept.
 
@@ -76,7 +78,7 @@ def prune(
             options = TrainingOptions(epochs * images // batch, batch, settings.training.learning_rate / 2, workers=1)
             task = bar.add_task("fine-tuning", total=options.steps)
             report = Progress(lambda step, parts: bar.update(task, completed=step + 1))
-            fit(candidate, batches_of(settings, drives, candidate), options, report)
+            fit(Distilled(candidate, whole), batches_of(settings, drives, candidate), options, report)
 
         def figures(candidate: ViTPerception) -> dict[str, dict]:
             files, _ = packaged(candidate, held_out)
