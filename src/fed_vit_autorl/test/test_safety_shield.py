@@ -88,6 +88,16 @@ def standing_car(x, y=0.0):
 # What passes
 
 
+def test_a_scan_looked_at_when_it_comes_changes_no_decision():
+    drive, other = Drive(solids=standing_car(30.0)), SafetyShield(SPEC.base_from_lidar)
+    for _ in range(60):
+        inputs = drive.inputs()
+        other.look(inputs.scan)
+        expected = other.step(replace(inputs), drive.now)
+        assert drive.step(inputs) == expected
+    assert Reason.OBSTACLE in expected.reasons
+
+
 def test_a_good_proposal_passes_unchanged():
     for output in Drive().run(1.0, steering=0.01, throttle=0.31, brake=0.0)[1:]:
         assert output.reasons == ()

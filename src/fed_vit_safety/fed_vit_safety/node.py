@@ -88,6 +88,10 @@ class SafetyNode(VehicleNode):
 
     def _on_scan(self, message: Any, info: dict) -> None:
         self._inputs.scan = messages.scan(message)
+        try:
+            self._shield.look(self._inputs.scan)
+        except Exception:
+            self._stop_for_fault()
 
     def _on_odometry(self, message: Any, info: dict) -> None:
         self._inputs.odometry = messages.odometry(message)
@@ -127,10 +131,8 @@ class SafetyNode(VehicleNode):
         self._decided = self.get_clock().now()
         try:
             output = self._shield.step(self._inputs, self._decided.nanoseconds * 1e-9)
-        except Exception:  # whatever goes wrong in here, the vehicle stops and an operator hears of it
-            self.get_logger().error(traceback.format_exc(), throttle_duration_sec=1.0)
-            self._inputs.shield_fault = True
-            self._commands.publish(ControlCommand(header=self._answering.header, brake=1.0, reason=Reason.SHIELD_FAULT))
+        except Exception:
+            self._stop_for_fault()
             return
         self._inputs.collision = self._inputs.shield_fault = False
         command = messages.command(output)
@@ -140,6 +142,12 @@ class SafetyNode(VehicleNode):
         command.header, command.trace = self._answering.header, self._answering.trace
         self._commands.publish(command)
         self._tell(output)
+
+    def _stop_for_fault(self) -> None:
+        """Whatever goes wrong in the shield, the vehicle stops and an operator hears of it."""
+        self.get_logger().error(traceback.format_exc(), throttle_duration_sec=1.0)
+        self._inputs.shield_fault = True
+        self._commands.publish(ControlCommand(header=self._answering.header, brake=1.0, reason=Reason.SHIELD_FAULT))
 
     def _tell(self, output: ShieldOutput) -> None:
         """Publishes the state when it has changed, and an alert when the manoeuvre has."""

@@ -198,6 +198,15 @@ def test_a_collision_is_latched_until_an_operator_clears_it(vehicle):
     assert answer.result().success
 
 
+def test_an_error_in_the_shield_stops_the_vehicle_and_not_the_node(vehicle, monkeypatch):
+    vehicle.until(vehicle.drives, vehicle.drive)
+    with monkeypatch.context() as broken:
+        broken.setattr("fed_vit_autorl.safety.surroundings.extract", lambda *_: 1 / 0)
+        vehicle.until(lambda: vehicle.says("shield_fault"), vehicle.drive)
+        assert vehicle.commands[-1].brake == 1.0
+    vehicle.until(lambda: vehicle.states[-1].latched and "shield_fault" in vehicle.states[-1].reasons, vehicle.drive)
+
+
 def test_a_route_that_can_not_be_driven_is_refused(vehicle):
     vehicle.until(
         lambda: vehicle.node.refusals["route_too_short"] > 0,

@@ -1,5 +1,6 @@
 """The ground that the ego is going to cover, and what stands in it or beside it. All in `map`."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,17 +54,25 @@ class Contacts:
 
 def arc(pose: Pose, curvature: float, length: float) -> Corridor:
     """Poses along a circle of `curvature` [1/m] (0: straight on) over `length` [m]."""
-    way = np.linspace(0.0, length, max(int(np.ceil(length / SPACING_M)), 1) + 1)
+    way = _ways(length)
     turn = 0.5 * curvature * way
     chord = way * np.sinc(turn / np.pi)
     x, y = pose.x + chord * np.cos(pose.yaw + turn), pose.y + chord * np.sin(pose.yaw + turn)
     return Corridor(x, y, pose.yaw + 2.0 * turn, way)
 
 
+def _ways(length: float) -> NDArray[np.float64]:
+    """Ways [m] from 0 to `length`, evenly and at most `SPACING_M` apart."""
+    count = max(math.ceil(length / SPACING_M), 1)
+    ways = np.arange(count + 1) * (length / count)
+    ways[-1] = length
+    return ways
+
+
 def slew(pose: Pose, speed: float, steering: float, target: float, a: Assumptions) -> Corridor:
     """Poses while the wheels turn from `steering` to `target` [rad] at the steering rate, driven at `speed` [m/s]."""
     length = max(speed * abs(target - steering) / steering_rate(speed, a), SHORTEST_M)
-    way = np.linspace(0.0, length, max(int(np.ceil(length / SPACING_M)), 1) + 1)
+    way = _ways(length)
     # Curvature grows linearly (a clothoid); the chords' directions are the headings midway.
     curvature = np.tan(steering) / a.wheelbase, np.tan(target) / a.wheelbase
     heading = pose.yaw + curvature[0] * way + 0.5 * (curvature[1] - curvature[0]) * way**2 / length
@@ -103,8 +112,8 @@ def plan(
     if seen is None or abs(seen.lateral) > MAX_OFFSET_M or abs(seen.heading_error) > MAX_HEADING_RAD:
         return arc(pose, curvature, reach)
     way = np.arange(SPACING_M, rest + SPACING_M, SPACING_M)
-    scale = float(np.clip(0.6 * speed, 3.0, 12.0))
-    slope = np.tan(seen.heading_error) + seen.lateral / scale
+    scale = min(max(0.6 * speed, 3.0), 12.0)
+    slope = math.tan(seen.heading_error) + seen.lateral / scale
     decay = np.exp(-way / scale)
     offset = (seen.lateral + slope * way) * decay
     turn = np.arctan(slope * decay - offset / scale)

@@ -79,12 +79,13 @@ class Guide:
         if on_route is None:
             return Guidance(path, None, None, 0.0, NO_LIMITS, faults)
         ahead = on_route.s + LIMITS_AHEAD_M
-        bend = np.maximum(np.abs(route.curvature(ahead)), STRAIGHT_1_M)
+        curvature = route.curvature(ahead)
+        bend = np.maximum(np.abs(curvature), STRAIGHT_1_M)
         limits = LIMITS_AHEAD_M, np.minimum(route.speed_limit(ahead), np.sqrt(self._a.max_lateral_acceleration / bend))
         reference, start = route, on_route.s
         if path is not None and self._agrees(path, route, on_route.s):
             reference, start = path, None
-        return Guidance(reference, start, on_route, float(route.curvature(on_route.s)), limits, faults)
+        return Guidance(reference, start, on_route, float(curvature[0]), limits, faults)
 
     def steering(self, guidance: Guidance, pose: Pose, speed: float, otherwise: float) -> float:
         """Road-wheel angle [rad] towards the reference at the look-ahead distance d, atan(2 L y / d²) (pure pursuit).

@@ -29,7 +29,9 @@ _ROWS = int(2 * GRID_SIDE_M / CELL_M) + 1
 # Keeps the plane level in directions that the points say nothing of.
 RIDGE = np.diag((1.0, 1.0, 1e-3))
 _CONNECTED = np.ones((3, 3), bool)
+_INSIDE = np.pad(np.ones((_COLUMNS, _ROWS), bool), 1)
 _SUPPORT_CELLS = int(2 * SUPPORT_RANGE_M / SUPPORT_CELL_M) + 3  # with a border that stays empty
+_AROUND = np.add.outer((-_SUPPORT_CELLS, 0, _SUPPORT_CELLS), (-1, 0, 1)).reshape(9, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,12 +42,14 @@ class Obstacles:
         points: float32 (N, 3) [m].
         labels: int (N,) cluster of each point from 1; 0 for points outside the clustering grid.
         clusters: number of clusters, at most `MAX_CLUSTERS`.
+        solidity: (clusters,) returns of each over those that the least obstacle gives at the same distance.
         sector_returns: int (24,) returns per 15° sector, ground included, counter-clockwise from straight back.
     """
 
     points: NDArray[np.float32]
     labels: NDArray[np.int64]
     clusters: int
+    solidity: NDArray[np.float64]
     sector_returns: NDArray[np.int64]
 
 
@@ -60,10 +64,18 @@ def extract(points: NDArray[np.float32], base_from_lidar: NDArray[np.float64], a
     local, distance = columns.take(keep, axis=1).T, np.sqrt(square[keep])
     height = local[:, 2] - ground_height(local, distance)
     floor = assumptions.kerb_height + assumptions.ground_slope * distance
-    standing = local[(height > floor) & (height < assumptions.clear_height)]
-    standing = standing[supported(standing - mount, assumptions)]
+    standing = _only(local, (height > floor) & (height < assumptions.clear_height))
+    standing = _only(standing, supported(standing - mount, assumptions))
     labels, clusters = cluster(standing)
-    return Obstacles(standing, labels, clusters, sector_returns(local))
+    return Obstacles(
+        standing, labels, clusters, _solidity(standing, labels, clusters, base_from_lidar, assumptions),
+        sector_returns(local),
+    )  # fmt: skip
+
+
+def _only(points: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The chosen ones of the points (N, 3); their coordinates stay contiguous."""
+    return points.T.take(np.flatnonzero(chosen), axis=1).T
 
 
 def ground_height(points: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -98,13 +110,12 @@ def supported(points: NDArray[np.float32], a: Assumptions) -> NDArray[np.bool_]:
     square = points[:, 0] ** 2 + points[:, 1] ** 2
     needed = a.spray_share * a.least_returns(square)
     near = np.flatnonzero((needed > 1.0) & (square < SUPPORT_RANGE_M**2))
-    cells = ((points[near, :2] + SUPPORT_RANGE_M) * (1.0 / SUPPORT_CELL_M)).astype(np.int64) + 1
-    flat = cells[:, 0] * _SUPPORT_CELLS + cells[:, 1]
-    count = np.bincount(flat, minlength=_SUPPORT_CELLS**2).reshape(_SUPPORT_CELLS, _SUPPORT_CELLS)
-    count[1:-1] = count[:-2] + count[1:-1] + count[2:]
-    count[:, 1:-1] = count[:, :-2] + count[:, 1:-1] + count[:, 2:]
+    planar = points.T[:2].take(near, axis=1)
+    column, row = ((planar + SUPPORT_RANGE_M) * (1.0 / SUPPORT_CELL_M)).astype(np.int64) + 1
+    cell = column * _SUPPORT_CELLS + row
+    count = np.bincount(cell, minlength=_SUPPORT_CELLS**2)
     enough = np.ones(len(points), bool)
-    enough[near] = count.ravel()[flat] >= needed[near]
+    enough[near] = count.take(cell + _AROUND).sum(axis=0) >= needed.take(near)
     return enough
 
 
@@ -113,24 +124,23 @@ def cluster(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], int]:
 
     Points are smeared along their ray: a surface seen at a slant is hit far apart, in that direction only.
     """
-    cell, inside = _cells(points[:, 0], points[:, 1])
-    x, y = points[inside, 0], points[inside, 1]
+    cell = _cells(*points.T[:2])
+    x, y = points.T[:2].take(np.flatnonzero(_INSIDE.take(cell)), axis=1)
     stretch = 1.0 + SMEAR_STEPS * (np.float32(SMEAR_M) / np.maximum(np.hypot(x, y), np.float32(SMEAR_M)))
-    grid = np.zeros(_COLUMNS * _ROWS, bool)
-    grid[_cells((x * stretch).ravel(), (y * stretch).ravel())[0]] = True
-    names, count = ndimage.label(grid.reshape(_COLUMNS, _ROWS), structure=_CONNECTED)
-    labels = np.zeros(len(points), np.int64)
-    labels[inside] = names.ravel()[cell]
+    grid = np.zeros(_INSIDE.shape, bool)
+    grid.ravel()[_cells(x * stretch, y * stretch)] = True
+    names, count = ndimage.label(grid & _INSIDE, structure=_CONNECTED)
+    labels = names.take(cell).astype(np.int64)
     if count > MAX_CLUSTERS:
         labels, count = _nearest(points, labels, count)
     return labels, count
 
 
-def _cells(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Cells, counted column by column, of those planar points that are `inside` (N,) the grid."""
-    column, row = (x + GRID_BACK_M) * (1.0 / CELL_M), (y + GRID_SIDE_M) * (1.0 / CELL_M)
-    inside = (column >= 0.0) & (column < _COLUMNS) & (row >= 0.0) & (row < _ROWS)
-    return column[inside].astype(np.int64) * _ROWS + row[inside].astype(np.int64), inside
+def _cells(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Cells, counted column by column, of planar points; the grid has a border, and what is outside falls into it."""
+    column, row = np.floor((x + GRID_BACK_M) * (1.0 / CELL_M)), np.floor((y + GRID_SIDE_M) * (1.0 / CELL_M))
+    column, row = np.minimum(np.maximum(column, -1), _COLUMNS), np.minimum(np.maximum(row, -1), _ROWS)
+    return ((column + 1) * (_ROWS + 2) + (row + 1)).astype(np.int64)
 
 
 def _nearest(points: NDArray[np.float32], labels: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], int]:
@@ -144,6 +154,18 @@ def _nearest(points: NDArray[np.float32], labels: NDArray[np.int64], count: int)
     return rename[labels], MAX_CLUSTERS
 
 
+def _solidity(
+    points: NDArray[np.float32], labels: NDArray[np.int64], clusters: int, base_from_lidar: NDArray[np.float64],
+    a: Assumptions,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Rain gives few returns close by, where anything solid gives many."""
+    size = np.bincount(labels, minlength=clusters + 1)[1:]
+    x, y = points.T[:2] - base_from_lidar[:2, 3:]
+    square = np.full(clusters + 1, np.inf)
+    np.minimum.at(square, labels, x * x + y * y)
+    return size / np.maximum(a.least_returns(square[1:]), 1.0)
+
+
 def sector_returns(points: NDArray[np.float32]) -> NDArray[np.int64]:
     """Returns (24,) per 15° sector of azimuth."""
     azimuth = np.arctan2(points[:, 1], points[:, 0])
@@ -153,15 +175,24 @@ def sector_returns(points: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def thin(points: NDArray[np.float64]) -> NDArray[np.int64]:
     """Indices, ascending, of one of the points (N, 2) per 0.15 m cell."""
-    cell = np.floor(points / THIN_M).astype(np.int64)
-    _, first = np.unique(cell[:, 0] * (1 << 32) + cell[:, 1], return_index=True)
-    return np.sort(first)
+    cell = np.floor(np.ascontiguousarray(points.T) / THIN_M).astype(np.int64)
+    column, row = cell - cell[:, :1] + (1 << 19)  # no two points are more than 78 km apart
+    # Cell and index as one number: sorted, each cell begins with its first point.
+    named = np.sort((((column << 20) + row) << 20) + np.arange(len(points)))
+    return np.sort(named[begins(named >> 20)] & 0xFFFFF)
+
+
+def begins(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices at which a new value begins in sorted numbers (N,)."""
+    new = np.ones(len(groups), bool)
+    np.not_equal(groups[1:], groups[:-1], out=new[1:])
+    return np.flatnonzero(new)
 
 
 def boxes(points: NDArray[np.float64], labels: NDArray[np.int64], clusters: int) -> NDArray[np.float64]:
     """Axis-aligned boxes (clusters, 4) x_min, y_min, x_max, y_max of planar points (N, 2); every cluster has some."""
     if not clusters:
         return np.zeros((0, 4))
-    order = np.argsort(labels, kind="stable")
-    grouped, start = points[order], np.searchsorted(labels, np.arange(1, clusters + 1), sorter=order)
-    return np.concatenate((np.minimum.reduceat(grouped, start), np.maximum.reduceat(grouped, start)), axis=1)
+    order = np.argsort(labels.astype(np.int16), kind="stable")  # a radix sort
+    grouped, start = points.T.take(order, axis=1), np.bincount(labels, minlength=clusters + 1).cumsum()[:-1]
+    return np.concatenate((np.minimum.reduceat(grouped, start, axis=1), np.maximum.reduceat(grouped, start, axis=1))).T

@@ -18,7 +18,7 @@ from .mrm import NORMAL, Manoeuvre, MrmState, advance, clear
 from .reasons import Reason
 from .rules import RuleChecker, Situation, free_way
 from .senses import Senses
-from .types import Action, Light, LightState, ShieldInputs, ShieldOutput
+from .types import Action, Light, LightState, Scan, ShieldInputs, ShieldOutput
 
 MARGIN_M = 10.0
 PUSHING = 0.3
@@ -80,6 +80,10 @@ class SafetyShield:
         self._before = replace(self._before, manoeuvre=clear(self._before.manoeuvre))
         self._after = replace(self._after, manoeuvre=clear(self._after.manoeuvre))
         self._inputs = None
+
+    def look(self, scan: Scan) -> None:
+        """Takes most of its work off the next tick; call it when a scan comes. `step` does it where nobody has."""
+        self._senses.surroundings.look(scan)
 
     def step(self, inputs: ShieldInputs, now: float) -> ShieldOutput:
         """The command at `now` [s, the clock of the inputs' stamps]; call it at 50 Hz and with every proposal."""

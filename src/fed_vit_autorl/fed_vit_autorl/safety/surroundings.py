@@ -8,7 +8,7 @@ from fed_vit_autorl.reinforcement.route import Pose, to_local, to_map
 
 from .assumptions import Assumptions
 from .corridor import Contacts, Corridor, contacts
-from .lidar import Obstacles, boxes, extract, thin
+from .lidar import Obstacles, begins, boxes, extract, thin
 from .rules import Hazards
 from .tracker import Motion, Tracker
 from .types import Scan
@@ -35,51 +35,43 @@ class Surroundings:
     def forget(self) -> None:
         """Nothing is known any more."""
         self._tracker.reset()
+        self._looked: tuple[Scan | None, Obstacles | None] = (None, None)
         self._points, self._labels = np.zeros((0, 2)), np.zeros(0, np.int64)
-        self._moves = np.zeros(0, bool)
+        self._margin = np.zeros(0)
         self._velocity = self._recent = np.zeros((1, 2))
         self._seen = np.zeros(1, np.int64)
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(VIEW_BINS, np.inf)
 
+    def look(self, scan: Scan) -> Obstacles:
+        """What the scan shows, worked out once: most of the work, and none of it has to wait for the next tick."""
+        if self._looked[0] is not scan:
+            self._looked = scan, extract(scan.points, self._base_from_lidar, self._a)
+        return self._looked[1]
+
     def update(self, scan: Scan, ego: EgoState) -> Obstacles:
         """Takes a scan in; `ego` is the state at the scan's stamp."""
-        found = extract(scan.points, self._base_from_lidar, self._a)
+        found = self.look(scan)
         self._pose = Pose(*ego.position[:2], ego.yaw)
         points = to_map(found.points[:, :2], self._pose)
         outlines = boxes(points, found.labels, found.clusters)
         motion = self._tracker.update(outlines, scan.stamp)
         self._velocity, self._recent = (_trusted(v, outlines, motion.seen) for v in (motion.velocity, motion.recent))
         self._seen = np.concatenate(([0], motion.seen))
-        kept = np.flatnonzero(self._confirmed(found, motion)[found.labels])
-        self._nearest = _view(found.points[kept])
-        kept = kept[thin(points[kept])]
-        self._points, self._labels = points[kept], found.labels[kept]
-        self._moves = np.hypot(*self._velocity.T)[self._labels] > STILL_M_S
+        kept = np.flatnonzero(_confirmed(found, motion)[found.labels])
+        self._nearest = _view(found.points.T.take(kept, axis=1).T)
+        kept = kept[thin(points.take(kept, axis=0))]
+        self._points, self._labels = points.take(kept, axis=0), found.labels[kept]
+        # What stands still matters where the body may touch it; only who moves has to be seen coming.
+        touching = self._a.front + self._a.half_width + self._a.lateral_clearance
+        self._margin = np.where(np.hypot(*self._velocity.T) > STILL_M_S, REGION_M, touching)[self._labels]
         return found
-
-    def _confirmed(self, found: Obstacles, motion: Motion) -> NDArray[np.bool_]:
-        """Clusters by label that are believed: solid ones at once, meagre ones in their second scan, spray never.
-
-        Solidity is the number of returns over that which the least obstacle gives at the same distance. Rain gives few
-        returns close by, where anything solid gives many.
-        """
-        size = np.bincount(found.labels, minlength=found.clusters + 1)[1:]
-        square = np.full(found.clusters + 1, np.inf)
-        from_sensor = found.points[:, :2] - self._base_from_lidar[:2, 3]
-        np.minimum.at(square, found.labels, (from_sensor**2).sum(axis=1))
-        solidity = size / np.maximum(self._a.least_returns(square[1:]), 1.0)
-        return np.concatenate(([True], (solidity >= SOLID) | ((solidity >= 1.0) & (motion.seen > 1))))
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
         """What of it matters to the corridor, one row per cluster that is near it."""
-        x, y = self._points[:, 0], self._points[:, 1]
-        # What stands still matters where the body may touch it; only who moves has to be seen coming.
-        touching = self._a.front + self._a.half_width + self._a.lateral_clearance
-        margin = np.where(self._moves, REGION_M, touching)
+        (x, y), margin = self._points.T, self._margin
         near = (x > corridor.x.min() - margin) & (x < corridor.x.max() + margin)
-        near &= (y > corridor.y.min() - margin) & (y < corridor.y.max() + margin)
-        found = contacts(corridor, self._points[near], self._a)
-        labels = self._labels[near]
+        near = np.flatnonzero(near & (y > corridor.y.min() - margin) & (y < corridor.y.max() + margin))
+        found, labels = contacts(corridor, self._points.take(near, axis=0), self._a), self._labels.take(near)
         names, first = _least_gap(labels, found)
         way = np.full(len(self._velocity), np.inf)
         np.minimum.at(way, labels, found.way)
@@ -113,6 +105,12 @@ class Surroundings:
         return float(way[first[0]]) if len(first) else np.inf
 
 
+def _confirmed(found: Obstacles, motion: Motion) -> NDArray[np.bool_]:
+    """Clusters by label that are believed: solid ones at once, meagre ones in their second scan, spray never."""
+    again = (found.solidity >= 1.0) & (motion.seen > 1)
+    return np.concatenate(([True], (found.solidity >= SOLID) | again))
+
+
 def _trusted(
     velocity: NDArray[np.float64], outlines: NDArray[np.float64], seen: NDArray[np.int64]
 ) -> NDArray[np.float64]:
@@ -141,5 +139,6 @@ def _bins(points: NDArray) -> NDArray[np.int64]:
 def _least_gap(labels: NDArray[np.int64], found: Contacts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The labels at hand, and the row of each one's point with the least gap."""
     order = np.lexsort((found.gap, labels))
-    names, first = np.unique(labels[order], return_index=True)
-    return names, order[first]
+    grouped = labels[order]
+    first = begins(grouped)
+    return grouped[first], order[first]

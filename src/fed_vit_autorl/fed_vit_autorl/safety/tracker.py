@@ -60,12 +60,13 @@ class Tracker:
         history[:, 0], stamps[:, 0] = boxes, stamp
         count = np.minimum(count + 1, HISTORY)
         velocity, recent = _velocities(history, stamps, count, HISTORY), _velocities(history, stamps, count, RECENT)
-        unseen = np.setdiff1d(np.arange(self.size), old)
-        unseen = unseen[self._stamps[unseen, 0] > stamp - FORGET_S][: MAX_TRACKS - len(boxes)]
+        unseen = self._stamps[:, 0] > stamp - FORGET_S
+        unseen[old] = False
+        unseen = np.flatnonzero(unseen)[: MAX_TRACKS - len(boxes)]
         self._boxes = np.concatenate((history, self._boxes[unseen]))
         self._stamps = np.concatenate((stamps, self._stamps[unseen]))
         self._count = np.concatenate((count, self._count[unseen]))
-        self._velocity = np.concatenate((np.nan_to_num(velocity), self._velocity[unseen]))
+        self._velocity = np.concatenate((np.where(np.isnan(velocity), 0.0, velocity), self._velocity[unseen]))
         return Motion(velocity, recent, count)
 
     def _associate(self, boxes: NDArray[np.float64], stamp: float) -> NDArray[np.int64]:
@@ -74,10 +75,12 @@ class Tracker:
         if not len(boxes) or not self.size:
             return track_of
         age = stamp - self._stamps[:, 0]
-        expected = self._boxes[:, 0] + np.tile(self._velocity * age[:, None], 2)
-        difference = np.abs(boxes[:, None, :] - expected[None, :, :])
+        way = self._velocity * age[:, None]
+        expected = self._boxes[:, 0] + np.concatenate((way, way), axis=1)
+        # Edge by edge (4, C, T): sums over the first axis are those of whole matrices.
+        difference = np.abs(boxes.T[:, :, None] - expected.T[:, None, :])
         # The nearer edge of each axis, because the farther one comes and goes with the view.
-        cost = np.minimum(difference[..., :2], difference[..., 2:]).sum(axis=2) + 0.1 * difference.sum(axis=2)
+        cost = np.minimum(difference[:2], difference[2:]).sum(axis=0) + 0.1 * difference.sum(axis=0)
         rows, columns = linear_sum_assignment(np.minimum(cost, 4.0 * GATE_M))
         small = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) < SMALL_M
         good = cost[rows, columns] < np.where(small[rows], SMALL_GATE_M, GATE_M)
