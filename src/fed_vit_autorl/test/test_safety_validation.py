@@ -23,8 +23,8 @@ NAN, INF = math.nan, math.inf
     ("change", "now", "reason"),
     [
         ({}, 10.0, None),
-        ({}, 10.17, None),
-        ({}, 10.18, Reason.PROPOSAL_STALE),
+        ({}, 10.149, None),
+        ({}, 10.151, Reason.PROPOSAL_STALE),
         ({}, 9.96, None),
         ({}, 9.94, Reason.PROPOSAL_FROM_FUTURE),
         ({"stamp": NAN}, 10.0, Reason.PROPOSAL_NOT_FINITE),

@@ -41,8 +41,8 @@ CAR = (4.5, 1.8, 1.5)
 
 
 def shield() -> dict:
-    """Milliseconds: `p99_ms` of a tick at 50 Hz with scans of 16 x 360 at 20 Hz; `scan_p99_ms` of what such a scan takes
-    when it comes; `period_p99_ms` of both in one period; `floor_ms`, numpy turning such a scan into the vehicle's frame
+    """Milliseconds: `p99_ms` of a tick at 50 Hz with scans of 16 x 360 at 20 Hz; `scan_p99_ms` of a scan as it comes;
+    `period_p99_ms` of both in one period; `floor_ms`, numpy turning such a scan into the vehicle's frame
     and no more; `reaction_ms` from the event's publication to the first braking command.
     """
     ticks, scans, floor = loop_cost()

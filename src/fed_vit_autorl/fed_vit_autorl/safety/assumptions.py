@@ -61,7 +61,7 @@ class Assumptions:
     sector_returns: float = _assume(2, "points", "a 15° sector with fewer is blind")
     scan_deadline: float = _assume(0.25, "s", "issue 5: LiDAR silent, brake within 0.3")
     odometry_deadline: float = _assume(0.2, "s", "topic table")
-    proposal_deadline: float = _assume(0.17, "s", "issue 5: policy killed, brake within 0.2; SPEC A4: 0.1 + one period")
+    proposal_deadline: float = _assume(0.15, "s", "SPEC A4: 0.1 + one period; policy killed, brake within 0.2")
     lights_deadline: float = _assume(0.5, "s", "topic table")
     scene_deadline: float = _assume(0.3, "s", "a learned scene this old says nothing")
     future_tolerance: float = _assume(0.05, "s", "stamps ahead of the clock by one frame are clock skew")
