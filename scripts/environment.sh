@@ -14,4 +14,6 @@ fi
 # Fast DDS drops large images without this profile; Jazzy reads the first variable, Kilted the second.
 export FASTRTPS_DEFAULT_PROFILES_FILE=$fedvit_root/config/fastdds.xml FASTDDS_DEFAULT_PROFILES_FILE=$fedvit_root/config/fastdds.xml
 export RMW_IMPLEMENTATION=${RMW_IMPLEMENTATION:-rmw_fastrtps_cpp} ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}
+# numpy's threads wait for each other by spinning: on a loaded machine a matrix product then takes ten times as long.
+export OPENBLAS_NUM_THREADS=1
 export MUJOCO_GL=${MUJOCO_GL:-egl} PYTHONUNBUFFERED=1

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..strategies import STRATEGIES, Strategy
+from ..blocks import CORES
+from ..strategies import STRATEGIES
 from ..update import Tensors, Update, UpdateMetadata
 from .data import PARAMETERS, SHAPES, samples_of, seconds, update_of
 from .peer import run_peer
@@ -37,10 +38,9 @@ def aggregate() -> dict[str, Any]:
         ("krum", "krum", theirs["krum"], 3),
         ("median", "median", theirs["median"], 3),
     ):
-        strategy = STRATEGIES.build(name)
-        ours = seconds(lambda strategy=strategy: _aggregate(strategy, model, updates), repeats)
-        change = _aggregate(strategy, model, updates)
-        flat = np.concatenate([change[tensor].reshape(-1) for tensor in SHAPES])
+        changes: list[Tensors] = []
+        ours = seconds(lambda name=name, kept=changes: kept.append(_aggregate(name, model, updates)), repeats)
+        flat = np.concatenate([changes[0][tensor].reshape(-1) for tensor in SHAPES])
         result[name] = {
             "ours_s": ours,
             "flwr_s": flwr_s,
@@ -53,7 +53,8 @@ def aggregate() -> dict[str, Any]:
     return result
 
 
-def _aggregate(strategy: Strategy, model: Tensors, updates: list[Update]) -> Tensors:
+def _aggregate(name: str, model: Tensors, updates: list[Update]) -> Tensors:
+    strategy = STRATEGIES.build(name)
     strategy.begin(model, 0)
     for update in updates:
         strategy.add(update, update.metadata.samples)
@@ -62,15 +63,20 @@ def _aggregate(strategy: Strategy, model: Tensors, updates: list[Update]) -> Ten
 
 def _floor(updates: list[Update]) -> float:
     """Time to read every value once with all cores: nothing that looks at all updates is faster."""
-    tensors = [tensor for update in updates for tensor in update.tensors.values()]
-    with ThreadPoolExecutor() as pool:
-        return seconds(lambda: list(pool.map(np.sum, tensors, chunksize=64)), 5)
+
+    def read(update: Update) -> float:
+        return sum(float(tensor.max()) for tensor in update.tensors.values())
+
+    with ThreadPoolExecutor(CORES) as pool:
+        return seconds(lambda: list(pool.map(read, updates)), 5)
 
 
 def _peak_models(vehicles: int = 10) -> float:
-    """Peak memory of a streaming round, each update made when it is added and dropped after, in models."""
-    tracemalloc.start()
+    """Peak memory of a streaming round beside the global model that it is given, in models: each update is made when
+    it is added and dropped after.
+    """
     model = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
+    tracemalloc.start()
     strategy = STRATEGIES.build("fedavg")
     strategy.begin(model, 0)
     for index in range(vehicles):

@@ -31,9 +31,10 @@ PARAMETERS = sum(int(np.prod(shape)) for shape in SHAPES.values())
 def update_of(vehicle: int) -> dict[str, np.ndarray]:
     """Update of a vehicle, float32 normal with deviation 0.01."""
     generator = np.random.default_rng(vehicle)
-    return {
-        name: generator.standard_normal(shape, dtype=np.float32) * np.float32(0.01) for name, shape in SHAPES.items()
-    }
+    update = {name: generator.standard_normal(shape, dtype=np.float32) for name, shape in SHAPES.items()}
+    for tensor in update.values():
+        tensor *= np.float32(0.01)
+    return update
 
 
 def samples_of(vehicle: int) -> int:

@@ -18,8 +18,7 @@ class MeanStrategy(Strategy):
         self._weight = 0.0
 
     def _accumulate(self, update: Update, weight: float) -> None:
-        for name, total in self._sum.items():
-            add_scaled(total, update.tensors[name], weight)
+        add_scaled(self._sum, update.tensors, weight)
         self._weight += weight
 
     def _mean(self) -> Tensors:

@@ -80,8 +80,7 @@ class Strategy(ABC):
     def _moved(self, change: Tensors, step: float = 1.0) -> Tensors:
         """New tensors: global + step · change."""
         model = {name: tensor.astype(np.float32) for name, tensor in self._model.items()}
-        for name, tensor in model.items():
-            add_scaled(tensor, change[name], step)
+        add_scaled(model, change, step)
         return model
 
     @abstractmethod

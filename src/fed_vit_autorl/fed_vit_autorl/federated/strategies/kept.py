@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..blocks import add_scaled, for_spans
+from ..blocks import add_scaled, for_spans, map_spans
 from ..refusal import AggregationReason, AggregationRefused
 from ..update import Tensors, Update
 from .base import Strategy
@@ -74,10 +74,14 @@ def gram_matrix(updates: list[Tensors]) -> np.ndarray:
     """float64 (N, N) inner products of the updates minus the first one, which keeps precision and every distance."""
     gram = np.zeros((len(updates), len(updates)))
     for name, tensor in updates[0].items():
-        for start in range(0, tensor.size, block_length(len(updates))):
-            rows = block(updates, name, start, min(start + block_length(len(updates)), tensor.size))
+
+        def part(start: int, stop: int, name: str = name) -> np.ndarray:
+            rows = block(updates, name, start, stop)
             rows -= rows[0].copy()
-            gram += rows @ rows.T
+            return rows @ rows.T
+
+        for products in map_spans(tensor.size, part, block_length(len(updates))):
+            gram += products
     return gram
 
 
@@ -97,6 +101,5 @@ def combination(updates: list[Tensors], weights: np.ndarray, model: Tensors) -> 
     """Σ w_i Δ_i of flat updates, in the shapes of `model`."""
     total = {name: np.zeros(tensor.size, np.float32) for name, tensor in model.items()}
     for update, weight in zip(updates, weights, strict=True):
-        for name, tensor in total.items():
-            add_scaled(tensor, update[name], float(weight))
+        add_scaled(total, update, float(weight))
     return {name: tensor.reshape(model[name].shape) for name, tensor in total.items()}

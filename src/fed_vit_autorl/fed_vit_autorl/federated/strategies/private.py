@@ -59,8 +59,7 @@ class CentralDP(Strategy):
     def _accumulate(self, update: Update, weight: float) -> None:
         norm = float(np.linalg.norm([l2_norm(tensor.reshape(-1)) for tensor in update.tensors.values()]))
         factor = clip_factor(norm, self.clip_norm)
-        for name, total in self._sum.items():
-            add_scaled(total, update.tensors[name], factor)
+        add_scaled(self._sum, update.tensors, factor)
 
     def _combine(self) -> Tensors:
         sigma = self.noise_multiplier * self.clip_norm

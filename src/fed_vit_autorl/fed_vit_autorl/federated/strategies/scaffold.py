@@ -58,13 +58,11 @@ class Scaffold(MeanStrategy):
                 f"SCAFFOLD needs local_steps and local_lr > 0 from {update.metadata.vehicle}",
             )
         super()._accumulate(update, 1.0)
-        for name, change in self._change.items():
-            add_scaled(change, update.tensors[name], -1 / travelled)
+        add_scaled(self._change, update.tensors, -1 / travelled)
 
     def _combine(self) -> Tensors:
         share = self._count / self.num_vehicles
-        for name, control in self._control.items():
-            # mean over S of (-c - Δ_i/(Kη)), times |S|/N
-            change = self._change[name] / np.float32(self._count) - control
-            add_scaled(control, change, min(share, 1.0))
+        # mean over S of (-c - Δ_i/(Kη)), times |S|/N
+        change = {name: self._change[name] / np.float32(self._count) - old for name, old in self._control.items()}
+        add_scaled(self._control, change, min(share, 1.0))
         return self._moved(self._mean(), self.server_lr)

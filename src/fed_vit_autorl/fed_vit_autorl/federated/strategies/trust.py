@@ -42,8 +42,7 @@ class TrustCosine(Strategy):
     def _accumulate(self, update: Update, weight: float) -> None:
         parameters = {name: tensor + update.tensors[name] for name, tensor in self._model.items()}
         trust = max(0.0, cosine(self._model, parameters))
-        for name, total in self._sum.items():
-            add_scaled(total, update.tensors[name], trust)
+        add_scaled(self._sum, update.tensors, trust)
         self._trust += trust
 
     def _combine(self) -> Tensors:

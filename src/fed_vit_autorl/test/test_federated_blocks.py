@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from fed_vit_autorl.federated import blocks
+from fed_vit_autorl.federated.strategies.kept import squared_distances
+
+
+@pytest.fixture(params=[1, 2, 7])
+def cores(request, monkeypatch):
+    monkeypatch.setattr(blocks, "CORES", request.param)
+    return request.param
+
+
+def test_scaled_sum_is_the_same_on_any_number_of_cores(cores):
+    generator = np.random.default_rng(0)
+    shapes = {"large": (3, blocks.BLOCK), "ragged": (blocks.BLOCK + 1,), "scalar": (), "empty": (0, 4), "small": (5, 2)}
+    totals = {
+        name: np.float32(generator.standard_normal(shape)) * np.ones(shape, np.float32)
+        for name, shape in shapes.items()
+    }
+    values = {name: np.asarray(generator.standard_normal(shape), np.float32) for name, shape in shapes.items()}
+    expected = {name: totals[name] + np.float32(0.3) * values[name] for name in shapes}
+    totals = {name: np.array(total) for name, total in totals.items()}
+    blocks.add_scaled(totals, values, 0.3)
+    for name in shapes:
+        np.testing.assert_array_equal(totals[name], expected[name])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count"), [((5,), 4), ((1, 1, 1, 1), 2), ((0, 0, 9, 0), 3), ((100, 1, 1), 2), ((), 2)]
+)
+def test_runs_cover_every_tensor_once(sizes, count):
+    runs = blocks._runs(sizes, count)
+    covered = [index for start, stop in runs for index in range(start, stop)]
+    assert len(runs) <= count
+    assert covered == sorted(set(covered))
+    assert sum(sizes[index] for index in covered) == sum(sizes)
+
+
+def test_distances_over_many_blocks_are_those_of_numpy():
+    generator = np.random.default_rng(1)
+    flat = generator.standard_normal((6, 400_000)).astype(np.float32)
+    updates = [{"a": row[:300_000], "b": row[300_000:]} for row in flat]
+    expected = ((flat[:, None].astype(np.float64) - flat[None]) ** 2).sum(axis=2)
+    np.testing.assert_allclose(squared_distances(updates), expected, rtol=1e-5)
