@@ -118,10 +118,23 @@ def test_the_model_takes_the_pictures_shape_at_the_same_cost():
 
 def test_rare_classes_count_in_the_semantic_loss():
     semantic = torch.zeros((1, 32, 32), dtype=torch.uint8)
-    semantic[:, :4, :4] = 2
-    perfect = 20.0 * torch.nn.functional.one_hot(semantic[:, 2::4, 2::4].long(), 11).movedim(-1, 1)
+    semantic[:, :8, :8] = 2
+    perfect = 40.0 * torch.nn.functional.one_hot(semantic[:, 2::4, 2::4].long(), 11).movedim(-1, 1)
     sky_only = perfect.clone()
-    sky_only[:, :, 0, 0] = 0.0
+    sky_only[:, :, :2, :2] = 0.0
     assert semantic_loss(perfect, semantic) < 0.02
-    assert semantic_loss(sky_only, semantic) > 0.2
+    assert semantic_loss(sky_only, semantic) > 0.4
     assert semantic_loss(perfect, torch.full_like(semantic, 255)) == 0
+
+
+def test_a_class_weighs_the_root_of_its_share_in_the_semantic_loss():
+    """Class 2 has 1 of 16 pixels and weighs √16, class 0 has 15 and weighs √(16 / 15): together 4 and 15.49."""
+    semantic = torch.zeros((1, 32, 32), dtype=torch.uint8)
+    semantic[:, :8, :8] = 2
+    logits = torch.zeros((1, 11, 8, 8))
+    logits[:, 0], logits[:, 2] = 3.0, 1.0  # everywhere: no border is blurred
+    chance = logits[0, :, 0, 0].softmax(0)
+    cross = -(4 * chance[2].log() + 15.492 * chance[0].log()) / 19.492
+    overlap, total = torch.stack((16 * chance[2], 240 * chance[0])), 256 * chance[[2, 0]] + torch.tensor([16, 240])
+    dice = (1 - (2 * overlap + 1) / (total + 1)).mean()  # of 16 × 16 pixels, twice the mask's resolution
+    assert semantic_loss(logits, semantic).item() == pytest.approx((cross + dice).item(), abs=1e-3)

@@ -33,7 +33,7 @@ THREADS = (1, 2)
 QUANTISED = ("int8", "int8_static", "int4")
 MERGED_SHARE = 1 / 12
 """Of the tokens, merged after each block."""
-ROUNDS, RUNS = 20, 5
+WARM_UP, RUNS = 5, 100
 UNTUNED_RATIO = 0.6
 """Without a pruned release only its speed is measured, on weights that were cut and not trained again."""
 
@@ -57,7 +57,7 @@ def bench_vit() -> dict:
     """Latencies of all heads together per profile, size and threads, the heads' cost, and what pruning costs.
 
     `profiles` {name: {p50_ms, p99_ms}}: name is form_height×width_threads. The ratios are of medians at 192×320 on one
-    thread; runs of all models take turns, so that a busy machine slows them alike.
+    thread; the models take turns, run by run, so that a busy machine slows them alike.
     """
     whole = _load(BASE)
     fine_tuned = PRUNED.is_dir()
@@ -120,17 +120,15 @@ def _measure(forms: dict[str, Model], size: tuple[int, int], threads: int) -> di
     engines = {name: runtime.create(*form, options=RuntimeOptions(threads=threads)) for name, form in forms.items()}
     inputs = _noise(size)
     times: dict[str, list[float]] = {name: [] for name in engines}
-    for turn in range(ROUNDS + 1):
+    for _ in range(WARM_UP + RUNS):
         for name, engine in engines.items():
-            for _ in range(RUNS):
-                started = time.perf_counter()
-                engine.run(inputs)
-                if turn:  # the first turn warms up
-                    times[name].append(1e3 * (time.perf_counter() - started))
+            started = time.perf_counter()
+            engine.run(inputs)
+            times[name].append(1e3 * (time.perf_counter() - started))
     for engine in engines.values():
         engine.close()
     return {
-        name: {"p50_ms": float(np.percentile(values, 50)), "p99_ms": float(np.percentile(values, 99))}
+        name: dict(zip(("p50_ms", "p99_ms"), np.percentile(values[WARM_UP:], (50, 99)).tolist(), strict=True))
         for name, values in times.items()
     }
 

@@ -118,18 +118,25 @@ def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def semantic_loss(logits: Tensor, semantic: Tensor) -> Tensor:
-    """Cross entropy + dice over labelled pixels, 0 without any; dice over the classes that the batch shows, so that
-    rare ones weigh as much as the sky. logits (B, C, h, w); semantic uint8 (B, H, W) at full size.
+    """Cross entropy + dice over labelled pixels, 0 without any, so that rare classes weigh much more than their share.
+
+    A class with a share f of the batch's pixels weighs 1 / √f in the cross entropy; dice is over the classes that the
+    batch shows. Both at twice the resolution of the logits, for poles and signs are narrower than a mask's pixel.
+    logits (B, C, h, w); semantic uint8 (B, H, W) at full size.
     """
-    labels = at_mask_stride(semantic).long()
+    stride = MASK_STRIDE // 2
+    logits = functional.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
+    labels = semantic[..., stride // 2 :: stride, stride // 2 :: stride].long()
     known = labels != UNLABELLED
-    cross = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
     wanted = functional.one_hot(labels.where(known, 0), logits.shape[1]).movedim(-1, 1) * known.unsqueeze(1)
+    count = wanted.sum((0, 2, 3))
+    shown = count > 0
+    weight = (count.sum() / count.clamp(min=1)).sqrt()
+    cross = functional.cross_entropy(logits, labels, weight, ignore_index=UNLABELLED, reduction="sum")
     probability = logits.softmax(1) * known.unsqueeze(1)
     overlap, total = (probability * wanted).sum((0, 2, 3)), (probability + wanted).sum((0, 2, 3))
-    shown = wanted.sum((0, 2, 3)) > 0
     dice = (1 - (2 * overlap + 1) / (total + 1)).where(shown, 0).sum() / shown.sum().clamp(min=1)
-    return cross / known.sum().clamp(min=1) + dice
+    return cross / (weight * count).sum().clamp(min=1) + dice
 
 
 def at_mask_stride(masks: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def colour(sample: Sample, hue: float, saturation: float) -> Sample:
 def light(sample: Sample, gain: float, gamma: float) -> Sample:
     """255 · gain · (value / 255) ** gamma."""
     table = np.clip(255 * gain * (np.arange(256) / 255) ** gamma, 0, 255).astype(np.uint8)
-    return replace(sample, image=table[sample.image])
+    return replace(sample, image=cv2.LUT(sample.image, table))
 
 
 def noise(sample: Sample, sigma: float, random: np.random.Generator) -> Sample:
