@@ -1,7 +1,7 @@
 """Writes the broker's configuration, certificate and access list, signed by the fleet's own authority.
 
 Only what mosquitto needs goes into its folder; the authority's key stays in the aggregator's state. Run it again
-after a revocation, then send mosquitto SIGHUP.
+after a revocation (`compose run --rm prepare`), then send mosquitto SIGHUP (`compose kill -s HUP broker`).
 """
 
 import shutil
@@ -22,7 +22,7 @@ def main(config: Path, folder: Path) -> None:
     ca, crl = (shutil.copy(path, folder) for path in (authority.ca_path, authority.crl_path))
     text = broker.configuration(folder, region, "0.0.0.0", settings.broker.port, ca, crl, certificate, key)
     (folder / "mosquitto.conf").write_text(text)
-    (folder / "acl").write_text(broker.access_list(region))
+    (folder / "acl").write_text(broker.access_list(region, authority.revoked()))
     (folder / "acl").chmod(0o600)
 
 

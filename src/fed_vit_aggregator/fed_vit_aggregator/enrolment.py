@@ -9,7 +9,9 @@ import click
 import httpx
 
 from fed_vit_aggregator import settings as service_settings
+from fed_vit_aggregator.keyring import Keyring
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
+from fed_vit_autorl.deployment import fleet_config
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.pki import Authority, EnrolmentRefused
 
@@ -38,16 +40,22 @@ def claim(config: Path, vehicle: str, as_json: bool) -> None:
 @click.argument("vehicle")
 @json_option
 def revoke(config: Path, vehicle: str, as_json: bool) -> None:
-    """Take VEHICLE's certificate back. The aggregator notices at once; send mosquitto SIGHUP, so that it does too.
+    """Take VEHICLE's certificate back: from now on the aggregator refuses what it sends and hears nothing of it.
+
+    The broker of `broker_folder` cuts it off too. For one that runs elsewhere `broker_told` is false: bring it the
+    access list and the revocation list anew (docker/prepare_broker.py), then send mosquitto SIGHUP.
 
     \b
-    Example:
+    Examples:
       fedvit revoke config/aggregator.yaml vehicle_7
+      docker compose -f docker/compose.yaml run --rm prepare && docker compose -f docker/compose.yaml kill -s HUP broker
     """
     try:
-        authority = _authority(config)
-        authority.revoke(vehicle)
-        emit({"vehicle": vehicle, "revocation_list": str(authority.crl_path)}, as_json)
+        settings = service_settings.load(config)
+        keys = Keyring(settings.folder)
+        keys.authority.revoke(vehicle)
+        told = keys.tell_broker(settings.broker_folder, fleet_config.load(Path(settings.fleet)).federation.region)
+        emit({"vehicle": vehicle, "revocation_list": str(keys.authority.crl_path), "broker_told": told}, as_json)
     except EnrolmentRefused as refusal:
         raise CommandError(str(refusal)) from refusal
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from fed_vit_autorl.deployment.broker import enforce
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.keys import load_or_create_signing_key
 from fed_vit_autorl.deployment.pki import Authority, enrol_locally
@@ -57,6 +58,10 @@ class Keyring:
         if not path.exists():
             write_secret(path, secrets.token_bytes(32))
         return path.read_bytes()
+
+    def tell_broker(self, folder: str, region: str) -> bool:
+        """Has the broker of `folder` read again who may talk to it; False if none runs there as our own user."""
+        return bool(folder) and enforce(Path(folder), region, self.authority)
 
     def role(self, name: str) -> Ed25519PrivateKey:
         """The key of a role of the repository."""

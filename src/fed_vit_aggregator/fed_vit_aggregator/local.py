@@ -64,6 +64,7 @@ class LocalCloud:
             trusted_keys=str(Path(trusted_keys).resolve()),
             reference=str(Path(reference).resolve()) if reference else "",
             above=above,
+            broker_folder=str(self.broker.folder),
         )
         (self.folder / "fleet.yaml").write_bytes(msgspec.yaml.encode(fleet))
         self._launcher = launcher

@@ -34,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     samples that candidates are evaluated on, "" for none; at most `reference_samples` of them. `public_host`: the
     name by which vehicles reach `vehicles`, if it is another than its host. `tracker` keeps rounds as experiments, at
     `tracker_address` if it has one. `above`: the aggregator whose region this one is a part of, if there is one.
+    `broker_folder`: the broker's access list and process id, where it runs on this machine as the same user, so that
+    `fedvit revoke` takes effect there at once.
     """
 
     state: str
@@ -49,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tracker: Literal["none", "mlflow", "clearml"] = "none"
     tracker_address: str = ""
     above: AboveSettings | None = None
+    broker_folder: str = ""
 
     @property
     def folder(self) -> Path:

@@ -103,12 +103,14 @@ def operator_app(service: AggregatorService) -> Starlette:
     async def enrol(request: Request) -> Response:
         body = await _body(request)
         authority = service.keys.authority
+        vehicle, claim, signing = (str(body.get(name, "")) for name in ("vehicle", "claim", "request"))
+        again = authority.is_revoked(vehicle)
         try:
-            certificate = authority.enrol(
-                str(body.get("vehicle", "")), str(body.get("claim", "")), str(body.get("request", "")).encode()
-            )
+            certificate = authority.enrol(vehicle, claim, signing.encode())
         except EnrolmentRefused as refusal:
             return JSONResponse({"reason": refusal.reason}, 403)
+        if again:
+            service.keys.tell_broker(service.settings.broker_folder, service.config.federation.region)
         return JSONResponse(
             {
                 "certificate": certificate.decode(),

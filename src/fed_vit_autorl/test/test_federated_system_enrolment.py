@@ -1,5 +1,6 @@
 """Who gets a certificate, who loses it, and what the broker lets a vehicle do."""
 
+import os
 import tempfile
 import threading
 import time
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from fed_vit_autorl.deployment.broker import MAX_PACKET_BYTES, Broker
+from fed_vit_autorl.deployment.broker import MAX_PACKET_BYTES, Broker, enforce
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.pki import AGGREGATOR, Authority, EnrolmentRefused, enrol_locally
 from fed_vit_autorl.deployment.tuf_repository import create
@@ -159,13 +160,53 @@ def test_a_packet_that_is_too_large_ends_the_connection(authority, tmp_path, reg
     assert one.ended.wait(15)
 
 
+def test_a_vehicle_revoked_while_it_is_connected_says_and_hears_no_more_until_it_enrols_again(
+    authority, tmp_path, region
+):
+    broker, start = region
+    cloud = start("cloud", *authority.issue_client(tmp_path, AGGREGATOR), ["fl/v1/home/#"])
+    one, two = (vehicle(authority, tmp_path, start, name, [f"fl/v1/home/{name}/down/#"]) for name in ("v1", "v2"))
+    assert all(client.connected() for client in (cloud, one, two))
+    authority.revoke("v1")
+    assert enforce(broker.folder, "home", authority)
+
+    def say(client, name: str, word: bytes) -> None:
+        client.link.publish(f"fl/v1/home/{name}/up/fin", word)
+
+    def silenced() -> bool:
+        """The broker reads its list in its own time: each try of both ends with the word of the one that may speak."""
+        cloud.heard.clear()
+        say(one, "v1", b"?")
+        say(two, "v2", b"!")
+        until(lambda: ("fl/v1/home/v2/up/fin", b"!") in cloud.heard)
+        return ("fl/v1/home/v1/up/fin", b"?") not in cloud.heard
+
+    until(lambda: silenced() and silenced())
+    one.heard.clear()
+    for name in ("v1", "v2"):
+        cloud.link.publish(f"fl/v1/home/{name}/down/task", b"2")
+    until(lambda: two.heard)
+    assert not one.heard
+    again = enrol_locally(authority, "v1", tmp_path / "again", SIGNER, ROOT)
+    assert enforce(broker.folder, "home", authority)
+    back = start("v1 again", again.certificate_path, again.key_path, [])
+    assert back.connected()
+    until(lambda: say(back, "v1", b"back") or ("fl/v1/home/v1/up/fin", b"back") in cloud.heard)
+
+
+def test_a_folder_without_a_running_broker_is_not_told(authority, tmp_path):
+    assert not enforce(tmp_path / "broker", "home", authority)
+    (tmp_path / "broker" / "mosquitto.pid").write_text(str(os.getpid()))
+    assert not enforce(tmp_path / "broker", "home", authority)
+
+
 def test_strangers_and_revoked_vehicles_do_not_get_in(authority, tmp_path, region):
     broker, start = region
     one = vehicle(authority, tmp_path, start, "v1", [])
     assert one.connected()
     one.link.stop()
     authority.revoke("v1")
-    broker.reload()
+    assert enforce(broker.folder, "home", authority)
     stranger = enrol_locally(Authority(tmp_path / "other"), "v3", tmp_path / "v3", SIGNER, ROOT)
     refused = [Identity(tmp_path / "v1"), stranger]
 

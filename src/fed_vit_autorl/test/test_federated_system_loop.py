@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from fed_vit_autorl.deployment.pki import Authority
+from fed_vit_autorl.deployment.pki import Authority, EnrolmentReason, EnrolmentRefused
 from fed_vit_autorl.federated.cloud.intake import Intake
 from fed_vit_autorl.federated.cloud.records import Phase
-from fed_vit_autorl.federated.protocol.wire import Ack, Fin, State, encode, sealing_context
+from fed_vit_autorl.federated.protocol.wire import Ack, Chunk, Fin, State, Status, encode, sealing_context
 from fed_vit_autorl.privacy.sealing import seal
 
 
@@ -96,6 +96,31 @@ def test_an_unknown_vehicle_is_refused(memory_fleet, tmp_path):
     fleet.intake = Intake("home", "main", fleet.store, authority.public_key, fleet.sealing, fleet.engine.gathering)
     assert fleet.hear("v0", "manifest", encode(manifest, fleet.keys["v0"])) is None
     assert counted(fleet) == {"unknown_vehicle": 1}
+
+
+def test_a_vehicle_revoked_in_the_middle_of_a_transfer_is_refused_whatever_it_sends(memory_fleet, tmp_path):
+    fleet = memory_fleet(tmp_path)
+    manifest, sealed = fleet.prepared("v0")
+    revoked: set[str] = set()
+
+    def public_key(name: str):
+        if name in revoked:
+            raise EnrolmentRefused(EnrolmentReason.REVOKED_VEHICLE, name)
+        return fleet.keys[name].public_key()
+
+    fleet.intake = Intake("home", "main", fleet.store, public_key, fleet.sealing, fleet.engine.gathering)
+    parts = [sealed[start:][: manifest.chunk_bytes] for start in range(0, len(sealed), manifest.chunk_bytes)]
+    assert fleet.hear("v0", "manifest", encode(manifest, fleet.keys["v0"])).state is State.RECEIVING
+    for index, data in enumerate(parts[:-1]):
+        fleet.hear("v0", "chunk", encode(Chunk(digest=manifest.digest, index=index, data=data)))
+    revoked.add("v0")
+    last = Chunk(digest=manifest.digest, index=len(parts) - 1, data=parts[-1])
+    assert fleet.hear("v0", "chunk", encode(last)) is None
+    assert fleet.hear("v0", "fin", encode(Fin(digest=manifest.digest, query=1))) is None
+    assert fleet.intake.handle("fl/v1/home/v0/status", encode(Status(online=True)), fleet.now) is None
+    assert counted(fleet) == {"revoked_vehicle": 3}
+    assert not fleet.store.update_with("v0", manifest.digest)
+    assert "v0" not in fleet.intake.heard
 
 
 @pytest.mark.parametrize(

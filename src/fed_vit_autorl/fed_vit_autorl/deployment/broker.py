@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +16,17 @@ from fed_vit_autorl.deployment.pki import AGGREGATOR, Authority
 from fed_vit_autorl.deployment.processes import dying_with_parent
 from fed_vit_autorl.federated.protocol.topics import Topics, name
 from fed_vit_autorl.federated.protocol.wire import CHUNK_BYTES
+from fed_vit_autorl.files import write_file
 
 MAX_PACKET_BYTES = CHUNK_BYTES + 2048
 START_TIMEOUT_S = 15.0
+PID_FILE = "mosquitto.pid"
 
 
-def access_list(region: str) -> str:
+def access_list(region: str, revoked: Sequence[str] = ()) -> str:
     """ACL: the certificate's name is the user; a vehicle writes below its own topic only and reads its own downlink
-    and the model pointer.
+    and the model pointer. One that is `revoked` while it is connected may do neither: mosquitto checks certificates
+    when a connection begins, and access lists at every message.
     """
     own = Topics(region, "%u")
     return "\n".join(
@@ -30,6 +34,7 @@ def access_list(region: str) -> str:
             f"user {AGGREGATOR}",
             f"topic readwrite {Topics(region).model.rsplit('/', 2)[0]}/#",
             "",
+            *(f"user {vehicle}\ntopic deny #\n" for vehicle in revoked),
             f"pattern write {own.uplink}",
             f"pattern write {own.status}",
             f"pattern read {own.downlink}",
@@ -62,6 +67,7 @@ def configuration(
             "persistence true",
             f"persistence_location {folder}/",
             "autosave_interval 30",
+            f"pid_file {folder / PID_FILE}",
             "log_dest stderr",
             "log_type error",
             "log_type warning",
@@ -101,8 +107,7 @@ class Broker:
         )
         if os.geteuid() == 0:
             text += "user root\n"  # else it becomes `mosquitto`, who can't read the keys here
-        (self.folder / "acl").write_text(access_list(self.region))
-        (self.folder / "acl").chmod(0o600)
+        enforce(self.folder, self.region, self.authority)
         self.config_path = self.folder / "mosquitto.conf"
         self.config_path.write_text(text)
 
@@ -131,11 +136,6 @@ class Broker:
         last = (self.folder / "mosquitto.log").read_text(errors="replace")[-500:]
         raise RuntimeError(f"mosquitto doesn't listen on {self.host}:{self.port}: {last}")
 
-    def reload(self) -> None:
-        """Reads the ACL and the revocation list again."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGHUP)
-
     def stop(self, kill: bool = False) -> None:
         """Ends the process, with SIGKILL if `kill`."""
         if self._process is None:
@@ -154,6 +154,21 @@ class Broker:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def enforce(folder: Path, region: str, authority: Authority) -> bool:
+    """Writes who may do what into a broker's `folder` and has the broker read it and the revocation list again; False
+    if no broker of this folder runs on this machine as our own user.
+    """
+    write_file(folder / "acl", access_list(region, authority.revoked()).encode(), 0o600)
+    try:
+        pid = int((folder / PID_FILE).read_text())
+        if Path(f"/proc/{pid}/comm").read_text().strip() != "mosquitto":
+            return False  # what ended by SIGKILL leaves its file behind
+        os.kill(pid, signal.SIGHUP)
+    except (FileNotFoundError, ProcessLookupError, PermissionError, ValueError):
+        return False
+    return True
 
 
 def program() -> str:

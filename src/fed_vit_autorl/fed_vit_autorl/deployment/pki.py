@@ -143,6 +143,18 @@ class Authority:
         """Names of all that were enrolled, revoked ones included."""
         return sorted(path.stem for path in (self.folder / "issued").glob("*.crt"))
 
+    def revoked(self) -> list[str]:
+        """Names of those whose certificate was taken back and who haven't enrolled again."""
+        return [vehicle for vehicle in self.vehicles() if self.is_revoked(vehicle)]
+
+    def is_revoked(self, vehicle: str) -> bool:
+        """Whether its latest certificate was taken back."""
+        try:
+            self.public_key(vehicle)
+        except EnrolmentRefused as refusal:
+            return refusal.reason is EnrolmentReason.REVOKED_VEHICLE
+        return False
+
     def revoke(self, vehicle: str) -> None:
         """Puts the vehicle's certificate on the revocation list; it can enrol again with a new claim."""
         path = self._certificate_path(vehicle)

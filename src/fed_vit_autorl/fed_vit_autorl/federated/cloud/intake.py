@@ -108,6 +108,7 @@ class Intake:
         return self._open(self._store.objects.read(digest), run, round, vehicle)
 
     def _dispatch(self, vehicle: str, rest: str, payload: bytes, now: float) -> Ack | None:
+        key = self._key(vehicle)
         if rest == "status":
             status = decode(payload, Status)
             self.heard[vehicle] = now
@@ -118,14 +119,13 @@ class Intake:
         if rest == "up/fin":
             return self._fin(vehicle, decode(payload, Fin))
         if rest == "up/manifest":
-            return self._manifest(vehicle, payload)
+            return self._manifest(vehicle, decode(payload, Manifest, key))
         if rest == "up/session":
-            self._session(vehicle, decode(payload, SessionMessage, self._key(vehicle)))
+            self._session(vehicle, decode(payload, SessionMessage, key))
             return None
         raise TransportRefused(TransportReason.FOREIGN_TOPIC, rest[:100])
 
-    def _manifest(self, vehicle: str, payload: bytes) -> Ack:
-        manifest = decode(payload, Manifest, self._key(vehicle))
+    def _manifest(self, vehicle: str, manifest: Manifest) -> Ack:
         if manifest.vehicle != vehicle:
             raise TransportRefused(
                 TransportReason.FOREIGN_TOPIC, f"a manifest of {manifest.vehicle} on the topic of {vehicle}"
