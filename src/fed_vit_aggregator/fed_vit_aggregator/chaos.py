@@ -23,6 +23,7 @@ from fed_vit_aggregator.virtual_fleet import VirtualFleet
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.deployment.config_file import from_mapping
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
+from fed_vit_autorl.files import write_file
 
 VEHICLES = ("v1", "v2", "v3")
 KILLS_PER_ROUND = 5
@@ -37,9 +38,9 @@ class Chaos:
 
     def __init__(self, folder: Path, rounds: int, generator: random.Random) -> None:
         folder.mkdir(parents=True)
-        self.clock = folder / "clock"
-        self.clock.write_text("0")
-        launcher = (sys.executable, "-m", "fed_vit_aggregator.skewed", str(self.clock))
+        self.clocks = folder / "clocks"
+        self.clocks.mkdir()
+        launcher = (sys.executable, "-m", "fed_vit_aggregator.skewed", str(self.clocks))
         self.fleet = VirtualFleet(folder, _config(rounds), VEHICLES, len(VEHICLES), launcher=launcher)
         self.kills: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
@@ -63,10 +64,12 @@ class Chaos:
                 self.fleet.hold.touch()
             self._wait(lambda state, number=number: _ended(state) >= number - 1 and len(state["rounds"]) >= number)
             self._strike(share - 1)
+            self._set_clocks_right()
             self.fleet.hold.unlink(missing_ok=True)
             time.sleep(self._random.uniform(0, 1.5) if share else 0)
             self._strike(min(share, 1))
             self._wait(lambda state, number=number: _ended(state) >= number)
+            self._set_clocks_right()  # who was ahead refuses the round's release as expired, and takes it now
             say(f"round {number} of {rounds}, {sum(self.kills.values())} kills")
 
     def _strike(self, kills: int) -> None:
@@ -104,9 +107,14 @@ class Chaos:
         self.faults["full_disk"] += 1
 
     def _jump_clock(self) -> None:
-        """Everybody's wall clock, by up to a month either way."""
-        self.clock.write_text(str(self._random.uniform(-LARGEST_JUMP_S, LARGEST_JUMP_S)))
+        """One process's wall clock, by up to a month either way: metadata lives for a day."""
+        name = self._random.choice(("aggregator", *(f"host{index}" for index in range(len(VEHICLES)))))
+        write_file(self.clocks / name, str(self._random.uniform(-LARGEST_JUMP_S, LARGEST_JUMP_S)).encode())
         self.faults["clock_jump"] += 1
+
+    def _set_clocks_right(self) -> None:
+        for path in self.clocks.iterdir():
+            path.unlink()
 
     def _wait(self, condition: Callable[[dict], bool]) -> None:
         def watched(state: dict) -> bool:

@@ -30,7 +30,7 @@ from fed_vit_autorl.federated.control import CONTROL
 from fed_vit_autorl.federated.model_tensors import by_model, trainable
 from fed_vit_autorl.federated.update import Tensors
 
-RENEW_S = 600.0
+RENEW_S = 10.0
 Weights = Mapping[str, Mapping[str, np.ndarray]]
 
 

@@ -1,11 +1,13 @@
 """What a vehicle takes from the fleet's metadata, and the attacks on it that TUF's specification names (1.5)."""
 
 import shutil
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tuf.ngclient._internal import trusted_metadata_set
 
 from fed_vit_autorl.deployment import release, tuf_repository
 from fed_vit_autorl.deployment.identity import Identity
@@ -16,7 +18,7 @@ from fed_vit_autorl.deployment.tuf_client import ReleaseFeed, signers
 from fed_vit_autorl.deployment.tuf_repository import ReleaseRepository, create
 from fed_vit_autorl.federated.protocol.wire import Pointer
 from fed_vit_autorl.federated.vehicle.outbox import Outbox
-from fed_vit_autorl.federated.vehicle.releases import ReleaseShelf, untested
+from fed_vit_autorl.federated.vehicle.releases import EXPIRED_RECHECK_S, RECHECK_S, ReleaseShelf, untested
 
 URL = "https://cloud/v1/"
 
@@ -264,6 +266,56 @@ def test_without_news_it_looks_once_in_a_while(shelf):
     shelf.shelf.check(10.0 + 2 * 3600.0)
     shelf.shelf.wait()
     assert shelf.shelf.version == 2
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The vehicle's wall clock, as TUF's client reads it: `clock.off` is how far it is off."""
+
+    class Clock(datetime):
+        off = timedelta()
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + cls.off
+
+    monkeypatch.setattr(trusted_metadata_set, "datetime", SimpleNamespace(datetime=Clock, timezone=timezone))
+    return Clock
+
+
+@pytest.mark.parametrize(
+    ("days", "version", "reason"),
+    [(2, 1, "metadata_expired"), (8, 1, "metadata_expired"), (-30, 2, "")],
+    ids=["the timestamp's life is over", "the snapshot's too", "back"],
+)
+def test_a_vehicle_whose_clock_jumps_keeps_its_release_and_recovers_without_news(shelf, clock, days, version, reason):
+    """TUF 5.3 to 5.6: what has expired is refused; metadata from the future is not, or no clock could ever be late."""
+    shelf.release(1)
+    assert shelf.look() == 1
+    clock.off = timedelta(days=days)
+    shelf.release(2)
+    assert shelf.look() == version
+    assert shelf.shelf.reason == reason
+    assert shelf.shelf.active[1].version == version
+    assert shelf.outbox.get_state("release") == str(version)
+    clock.off = timedelta()
+    shelf.shelf.check(10.0)
+    shelf.shelf.check(10.0 + 2 * EXPIRED_RECHECK_S if reason else 10.0 + 2 * RECHECK_S)
+    shelf.shelf.wait()
+    assert shelf.shelf.version == 2
+    assert shelf.shelf.reason == ""
+
+
+def test_metadata_that_a_late_clock_of_the_aggregator_signed_is_renewed_once_that_is_right(shelf, monkeypatch):
+    monkeypatch.setitem(tuf_repository.LIFETIMES, "timestamp", timedelta(days=1 - 30))
+    monkeypatch.setitem(tuf_repository.LIFETIMES, "snapshot", timedelta(days=7 - 30))
+    shelf.release(1)
+    assert shelf.look() == 0
+    assert shelf.shelf.reason == "metadata_expired"
+    monkeypatch.setitem(tuf_repository.LIFETIMES, "timestamp", timedelta(days=1))
+    monkeypatch.setitem(tuf_repository.LIFETIMES, "snapshot", timedelta(days=7))
+    assert shelf.cloud.repository.renew()
+    assert shelf.look() == 1
 
 
 def test_who_has_the_newest_release_does_not_ask_at_once(shelf):

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 5.0
 RECHECK_S = 3600.0  # on average, without news too: who keeps news from us is noticed when the metadata's life is over
+EXPIRED_RECHECK_S = (
+    20.0  # on average, while metadata looks expired: either clock may be wrong, and is set right some day
+)
 KEPT = 3
 
 Fetch = Callable[[str, Path, int], None]
@@ -80,6 +83,7 @@ class ReleaseShelf:
         self._news = False
         self._metadata = -1  # the newest that a pointer named
         self._recheck: float | None = None  # when to look without news
+        self._pause_s = RECHECK_S  # until then, on average
         self._worker: threading.Thread | None = None
         self._stopping = threading.Event()
         self._refused: set[str] = set()
@@ -113,12 +117,13 @@ class ReleaseShelf:
     def check(self, now: float) -> None:
         """Looks if a pointer came, or none has for long. `now` is a steady clock in seconds."""
         with self._lock:
-            if self._recheck is None:
-                self._recheck = now + random.uniform(0, 2 * RECHECK_S)
-            due = self._news or now >= self._recheck
-            if self._worker is not None or not self.url or not due or self._stopping.is_set():
+            if self._worker is not None:
                 return
-            self._news, self._recheck = False, now + random.uniform(0, 2 * RECHECK_S)
+            if self._recheck is None:
+                self._recheck = now + random.uniform(0, 2 * self._pause_s)
+            if not self.url or not (self._news or now >= self._recheck) or self._stopping.is_set():
+                return
+            self._news, self._recheck, self._pause_s = False, None, RECHECK_S
             self._worker = threading.Thread(target=self._run, name="releases", daemon=True)
             self._worker.start()
 
@@ -150,6 +155,8 @@ class ReleaseShelf:
             logger.error("release refused: %s", refusal)
             self.reason = refusal.reason
             self.refusals[refusal.reason] += 1
+            if refusal.reason is Reason.METADATA_EXPIRED:
+                self._pause_s = EXPIRED_RECHECK_S
         except OSError as error:
             logger.warning("no release yet: %s", error)
             self._stopping.wait(RETRY_S)
