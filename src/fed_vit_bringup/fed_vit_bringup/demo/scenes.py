@@ -1,6 +1,7 @@
 """Labelled scenes that no vehicle trains on: for the aggregator's gate, and for the report."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from fed_vit_autorl.data.store import SampleFolder
@@ -14,14 +15,22 @@ METRICS = ("map50", "free_space_iou")
 
 
 def held_out(
-    folder: Path, town: TownSpec, domains: Sequence[str], samples: int, report: Callable[[str, int], None]
+    folder: Path,
+    towns: Sequence[TownSpec],
+    domains: Sequence[str],
+    samples: int,
+    report: Callable[[str, int], None],
 ) -> Path:
-    """Scenes of a town in each domain's weather, ``samples`` of each; what is there already counts."""
+    """``samples`` scenes of each town in each domain's weather; what is there already counts."""
     for domain in domains:
-        report(domain, 0)
-        collect(
-            Drive(town=town, weather=domain, samples=samples), folder / domain, lambda kept, of=domain: report(of, kept)
-        )
+        for number, town in enumerate(towns):
+            before = number * samples
+            report(domain, before)
+            collect(
+                Drive(town=town, weather=domain, samples=samples),
+                folder / f"{domain}-{town.seed}",
+                lambda kept, of=domain, before=before: report(of, before + kept),
+            )
     return folder
 
 
@@ -33,6 +42,7 @@ def figures(
     manifest = release.read_manifest(folder, keys)
     result: dict[str, dict[str, float]] = {}
     for domain in domains:
-        found: Mapping[str, float] = evaluate_perception(folder, manifest, {}, SampleFolder(scenes / domain))
+        samples = chain.from_iterable(SampleFolder(town) for town in sorted(scenes.glob(f"{domain}-*")))
+        found: Mapping[str, float] = evaluate_perception(folder, manifest, {}, samples)
         result[domain] = {metric: found[metric] for metric in METRICS}
     return result
