@@ -23,6 +23,7 @@ from fed_vit_aggregator.virtual_fleet import VirtualFleet
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.deployment.config_file import from_mapping
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
+from fed_vit_autorl.deployment.release import Reason
 from fed_vit_autorl.files import write_file
 
 VEHICLES = ("v1", "v2", "v3")
@@ -71,6 +72,11 @@ class Chaos:
             self._wait(lambda state, number=number: _ended(state) >= number)
             self._set_clocks_right()  # who was ahead refuses the round's release as expired, and takes it now
             say(f"round {number} of {rounds}, {sum(self.kills.values())} kills")
+
+    def refused_as_expired(self) -> int:
+        """How often a vehicle refused release metadata for its age, by the vehicles' logs."""
+        logs = (path.read_text(errors="replace") for path in self.fleet.folder.glob("host*.log"))
+        return sum(log.count(f"refused: {Reason.METADATA_EXPIRED}") for log in logs)
 
     def _strike(self, kills: int) -> None:
         target = sum(self.kills.values()) + kills
@@ -142,7 +148,7 @@ def compare(folder: Path, rounds: int, kills: int, seed: int, say: Callable[[str
         "rounds": rounds,
         "kills": sum(wild.kills.values()),
         "kills_by_victim": dict(wild.kills),
-        "faults": dict(wild.faults),
+        "faults": dict(wild.faults) | {"metadata_expired": wild.refused_as_expired()},
         "updates": rounds * len(VEHICLES) - lost,
         "lost": lost,
         "duplicated": duplicated,

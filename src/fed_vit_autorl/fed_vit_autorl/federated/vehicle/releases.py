@@ -28,9 +28,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 5.0
 RECHECK_S = 3600.0  # on average, without news too: who keeps news from us is noticed when the metadata's life is over
-EXPIRED_RECHECK_S = (
-    20.0  # on average, while metadata looks expired: either clock may be wrong, and is set right some day
-)
+EXPIRED_RECHECK_S = 20.0  # on average, while metadata looks expired: a wrong clock is set right some day
 KEPT = 3
 
 Fetch = Callable[[str, Path, int], None]
