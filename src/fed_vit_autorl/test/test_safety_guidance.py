@@ -48,6 +48,7 @@ def test_the_path_begins_where_the_ego_was_when_it_was_planned():
     found = guide([[2.0, 0.0], [4.0, 1.0]], route=None, ego=there)
     assert found.reference.points == pytest.approx(np.array([[3.0, 0.4], [3.0, 2.4], [2.0, 4.4]]))
     assert (found.on_route, found.near, found.route_curvature, len(found.speed_limits[0])) == (None, None, 0.0, 0)
+    assert not found.off_route
 
 
 @pytest.mark.parametrize("nothing", [np.zeros((0, 2)), [[0.5, 0.0], [1.0, 0.0]]], ids=["empty", "shorter than 2 m"])
@@ -76,6 +77,7 @@ def test_without_a_proposal_or_a_pose_for_it_there_is_no_path(missing):
 def test_an_ego_far_from_its_route_has_none(y, yaw, on_it):
     found = guide(pose=Pose(5.0, y, yaw))
     assert (found.on_route is not None) is on_it
+    assert found.off_route is not on_it
     assert found.reference is (ROAD if on_it else None)
 
 

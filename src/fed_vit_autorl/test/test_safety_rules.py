@@ -310,6 +310,12 @@ def test_a_heading_across_the_lane_is_bounded():
     assert back == lane(Situation(speed=10.0, on_route=on(0.0, -1.0)), A).steering
 
 
+@pytest.mark.parametrize(("speed", "acceleration"), [(10.0, -4.0), (3.0, -2.0), (1.0, 2.0)])
+def test_off_its_route_it_crawls_and_without_one_it_need_not(speed, acceleration):
+    assert lane(Situation(speed=speed, off_route=True), A).acceleration == pytest.approx(acceleration)
+    assert lane(Situation(speed=speed), A) is None
+
+
 @pytest.mark.parametrize(
     ("lateral", "speed", "acceleration"),
     [(1.0, 5.0, INF), (-1.0, 5.0, INF), (1.01, 5.0, -4.0), (-1.01, 3.0, -2.0), (1.01, 1.0, 2.0)],

@@ -81,11 +81,13 @@ def test_who_has_just_come_into_view_does_not_cross_yet():
 
 def test_sideways_motion_has_to_stand_out_from_the_jitter_of_a_fast_ego():
     # 0.4 m/s and 5 % of the relative speed: 0.4 + 0.05 · 10 m/s = 0.9 m/s
-    def walker(t):
-        return [(18.0, 5.0 - 0.7 * t, 0.0, 0.5, 0.5, 1.75)]
+    def drifts(length):
+        return lambda t: [(18.0, 5.0 - 0.7 * t, 0.0, length, 0.5, 1.75)]
 
-    assert hazards(walker, ego_speed=0.0, lidar=FINE)[0]["closing"] == pytest.approx(0.7, abs=0.1)
-    assert hazards(walker, ego_speed=10.0, lidar=FINE)[0]["closing"] == 0.0
+    assert hazards(drifts(2.0), ego_speed=0.0, lidar=FINE)[0]["closing"] == pytest.approx(0.7, abs=0.1)
+    assert hazards(drifts(2.0), ego_speed=10.0, lidar=FINE)[0]["closing"] == 0.0
+    # a person shows no slant: who steps out is seen from a fast ego, too
+    assert hazards(drifts(0.5), ego_speed=10.0, lidar=FINE)[0]["closing"] == pytest.approx(0.7, abs=0.1)
 
 
 def test_a_crawl_counts_as_standing():

@@ -30,6 +30,7 @@ class Guidance:
         reference: polyline in `map` to brake along; None if there is none.
         near: arc length on it at which the ego was last seen [m]; None if not known.
         on_route: the ego seen from its route; None without a route, or far from it.
+        off_route: far from its route.
         route_curvature: of the route at the ego [1/m].
         speed_limits: (way [m], limit [m/s]) ahead, each (S,); in a bend what the lateral acceleration allows.
         faults: `path_invalid` where the proposal's path could not be used.
@@ -38,6 +39,7 @@ class Guidance:
     reference: Route | None
     near: float | None
     on_route: Projection | None
+    off_route: bool
     route_curvature: float
     speed_limits: tuple[NDArray[np.float64], NDArray[np.float64]]
     faults: tuple[Reason, ...]
@@ -77,7 +79,7 @@ class Guide:
             self._made_of, self._made = (proposal, planned_at), self._path(proposal, planned_at)
         path, faults = self._made
         if on_route is None:
-            return Guidance(path, None, None, 0.0, NO_LIMITS, faults)
+            return Guidance(path, None, None, route is not None, 0.0, NO_LIMITS, faults)
         ahead = on_route.s + LIMITS_AHEAD_M
         curvature = route.curvature(ahead)
         bend = np.maximum(np.abs(curvature), STRAIGHT_1_M)
@@ -85,7 +87,7 @@ class Guide:
         reference, start = route, on_route.s
         if path is not None and self._agrees(path, route, on_route.s):
             reference, start = path, None
-        return Guidance(reference, start, on_route, float(curvature[0]), limits, faults)
+        return Guidance(reference, start, on_route, False, float(curvature[0]), limits, faults)
 
     def steering(self, guidance: Guidance, pose: Pose, speed: float, otherwise: float) -> float:
         """Road-wheel angle [rad] towards the reference at the look-ahead distance d, atan(2 L y / d²) (pure pursuit).

@@ -55,7 +55,8 @@ class Situation:
         hazards: what the LiDAR shows.
         visible: way [m] along the corridor that is not hidden from view.
         scene_way: way [m] to the nearest road user that only the learned perception sees; inf if there is none.
-        on_route: the ego seen from its route; None without one.
+        on_route: the ego seen from its route; None without one, or too far from it.
+        off_route: too far from its route.
         route_curvature: of the route at the ego [1/m].
         lights: on the route, as of now.
         speed_limits: (way [m], limit [m/s]) along the route ahead, each (S,).
@@ -66,6 +67,7 @@ class Situation:
     visible: float = math.inf
     scene_way: float = math.inf
     on_route: Projection | None = None
+    off_route: bool = False
     route_curvature: float = 0.0
     lights: tuple[Light, ...] = ()
     speed_limits: tuple[NDArray[np.float64], NDArray[np.float64]] = (np.zeros(0), np.zeros(0))
@@ -181,9 +183,10 @@ def lane(s: Situation, a: Assumptions) -> Constraint | None:
     """Steering that keeps the ego within 1.0 m of its route at the horizon, L metres on.
 
     e(L) = e + ψ L + (κ - κ_route) L² / 2 stays within ± (1.0 - reserve), solved for κ; from outside it returns.
+    Off the route neither limits nor bends are known (or the localisation is wrong): it crawls.
     """
     if s.on_route is None:
-        return None
+        return Constraint(Reason.LANE_DEVIATION, _crawl(s, a)) if s.off_route else None
     e, psi = s.on_route.lateral, s.on_route.heading_error
     horizon = max(s.speed * LANE_HORIZON_S, LANE_HORIZON_M)
     bound = a.max_lane_deviation - a.lane_reserve

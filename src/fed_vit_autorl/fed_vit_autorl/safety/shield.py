@@ -156,6 +156,7 @@ class SafetyShield:
         road = Situation(
             speed=speed,
             on_route=guidance.on_route,
+            off_route=guidance.off_route,
             route_curvature=guidance.route_curvature,
             lights=_lights(inputs, speed, now, a),
             speed_limits=guidance.speed_limits,

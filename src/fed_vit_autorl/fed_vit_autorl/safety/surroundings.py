@@ -14,6 +14,7 @@ from .tracker import Motion, Tracker
 from .types import Scan
 
 MAX_EXTENT_M = 13.0
+PERSON_M = 1.0
 SOLID = 2.0
 TRUSTED_SCANS = 4
 CROSSING_SCANS = 6
@@ -39,7 +40,7 @@ class Surroundings:
         self._points, self._labels = np.zeros((0, 2)), np.zeros(0, np.int64)
         self._margin = np.zeros(0)
         self._velocity = self._recent = np.zeros((1, 2))
-        self._seen = np.zeros(1, np.int64)
+        self._seen, self._small = np.zeros(1, np.int64), np.zeros(1, bool)
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(VIEW_BINS, np.inf)
 
     def look(self, scan: Scan) -> Obstacles:
@@ -57,6 +58,7 @@ class Surroundings:
         motion = self._tracker.update(outlines, scan.stamp)
         self._velocity, self._recent = (_trusted(v, outlines, motion.seen) for v in (motion.velocity, motion.recent))
         self._seen = np.concatenate(([0], motion.seen))
+        self._small = np.concatenate(([False], (outlines[:, 2:] - outlines[:, :2]).max(axis=1, initial=0.0) < PERSON_M))
         kept = np.flatnonzero(_confirmed(found, motion)[found.labels])
         self._nearest = _view(found.points.T.take(kept, axis=1).T)
         kept = kept[thin(points.take(kept, axis=0))]
@@ -80,9 +82,13 @@ class Surroundings:
         normal = np.stack((-tangent[:, 1], tangent[:, 0]), axis=-1)
         velocity, recent = self._velocity[names], self._recent[names]
         along = np.minimum((velocity * tangent).sum(axis=1), (recent * tangent).sum(axis=1))
-        closing = np.minimum(-side * (velocity * normal).sum(axis=1), -side * (recent * normal).sum(axis=1))
+        closing, lately = -side * (velocity * normal).sum(axis=1), -side * (recent * normal).sum(axis=1)
         # Edges seen at a slant jitter sideways: who crosses is believed after a few scans, and above the jitter.
-        crosses = closing > STILL_M_S + VIEW_NOISE * np.abs(along - ego_speed)
+        # A person shows no slant, and too few returns for what it did in the last four scans alone.
+        small = self._small[names]
+        jitter = np.where(small, 0.0, VIEW_NOISE * np.abs(along - ego_speed))
+        closing = np.where(small, closing, np.minimum(closing, lately))
+        crosses = closing > STILL_M_S + jitter
         closing = np.where(crosses & (self._seen[names] >= CROSSING_SCANS), closing, 0.0)
         return Hazards(
             way=way[names],
