@@ -61,6 +61,27 @@ def test_an_object_beside_the_road_is_no_lead():
     assert ego[LEAD_PRESENT] == 0.0
 
 
+@pytest.mark.parametrize("ahead", [0.2, 2.0, 3.6])
+def test_who_is_abreast_of_the_ego_is_no_lead(ahead):
+    ego = watch(PolicyIO(STRAIGHT, WIDTH), (ahead, 1.2, VEHICLE))["ego"][0]
+    assert ego[LEAD_PRESENT] == 0.0
+
+
+def test_a_proposal_changes_at_the_jerk_that_passengers_bear_and_brakes_hard_in_need():
+    io, standing = PolicyIO(STRAIGHT, WIDTH), replace(EGO, speed=0.0)
+
+    def propose(wanted, stamp, speed):
+        io.encode(scene(), replace(standing, stamp=stamp, speed=speed), None)
+        control = np.array([[0.0, wanted]], np.float32)
+        outputs = {"control": control, "path": np.zeros((1, 20, 2)), "target_speed": np.zeros((1, 1))}
+        return io.decode(outputs, speed).acceleration
+
+    assert propose(1.8, 1.0, 0.0) == 0.0
+    assert propose(1.8, 1.1, 0.0) == pytest.approx(0.1 * io.style.jerk)
+    propose(-5.0, 1.2, 8.0)
+    assert propose(-5.0, 1.3, 8.0) == pytest.approx(-5.0)
+
+
 def test_a_single_ghost_detection_is_no_lead():
     io = PolicyIO(STRAIGHT, WIDTH)
     assert io.encode(scene((15.0, 0.0, VEHICLE)), EGO, None)["ego"][0, LEAD_PRESENT] == 0.0

@@ -1,5 +1,6 @@
-"""How fast to go: the intelligent driver model, the speed that a route's curves allow, and stopping at a line."""
+"""How fast to go: the intelligent driver model, the speed that a route's curves allow, stopping at a line, comfort."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,15 @@ from fed_vit_autorl.reinforcement.route import Route
 
 @dataclass(frozen=True)
 class DrivingStyle:
-    """Comfort and distance: m/s², m, s. `deceleration` is what is planned with, `hardest` what need allows."""
+    """Comfort and distance: m/s², m/s³, m, s. `deceleration` is what is planned with, `hardest` what need allows;
+    `jerk` lies within nuPlan's 4.13 m/s³, and who has to brake harder than `urgent` does not wait for it.
+    """
 
     acceleration: float = 1.8
     deceleration: float = 2.0
     hardest: float = 6.0
+    urgent: float = 3.0
+    jerk: float = 3.0
     lateral: float = 2.0
     standstill_gap: float = 4.5
     headway: float = 1.6
@@ -65,6 +70,30 @@ def curve_speed(route: Route, s: float, style: DrivingStyle, horizon: float = 60
     allowed = np.minimum(np.sqrt(style.lateral / np.maximum(curvature, 1e-4)), limits)
     reachable = np.sqrt(allowed**2 + 2.0 * 0.6 * style.deceleration * ahead)
     return float(min(reachable.min(), limits[0]))
+
+
+class Ease:
+    """Makes the accelerations that a drive asks for comfortable, one frame after the other."""
+
+    def __init__(self, style: DrivingStyle) -> None:
+        self._style = style
+        self._stamp, self._given, self._pressing = math.nan, 0.0, False
+
+    def __call__(self, wanted: float, speed: float, stamp: float) -> float:
+        """What to do at `stamp` [s] and `speed` [m/s] for the `wanted` acceleration [m/s²].
+
+        It changes at the style's jerk, towards standstill too: a constant jerk j ends at rest through a = -√(2 j v).
+        Need that is there for a second frame knows no comfort; in one frame alone it is a ghost's more often than not.
+        """
+        style, before = self._style, max(self._given, -self._style.deceleration)
+        change = style.jerk * max(stamp - self._stamp, 0.0) if stamp > self._stamp else 0.0
+        pressed, pressing = self._pressing, wanted <= -style.urgent
+        self._stamp, self._pressing = stamp, pressing
+        if not (pressed and pressing):
+            wanted = min(max(wanted, before - change), before + change)
+            wanted = max(wanted, -math.sqrt(2.0 * style.jerk * max(speed, 0.0)))
+        self._given = wanted
+        return wanted
 
 
 def _bounded(acceleration: float, style: DrivingStyle) -> float:

@@ -17,6 +17,7 @@ from fed_vit_autorl.data.sample import EgoState
 from fed_vit_autorl.refusal import Refused
 from fed_vit_autorl.reinforcement.longitudinal import (
     DrivingStyle,
+    Ease,
     curve_speed,
     follow,
     free_road,
@@ -94,7 +95,9 @@ def input_shapes(feature_width: int) -> dict[str, tuple[int, ...]]:
 
 @dataclass
 class PolicyIO:
-    """Inputs and outputs of one drive along one route; keeps `progress`, `lateral` [m] and the object tracks."""
+    """Inputs and outputs of one drive along one route; keeps `progress`, `lateral` [m], the object tracks, and what
+    keeps the ride comfortable.
+    """
 
     route: Route
     feature_width: int
@@ -104,6 +107,9 @@ class PolicyIO:
     tracker: Tracker = field(default_factory=Tracker)
     progress: float | None = None
     lateral: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._ease, self._stamp = Ease(self.style), 0.0
 
     def encode(self, scene: SceneView, ego: EgoState, light: Light | None) -> dict[str, np.ndarray]:
         """The policy's inputs for one frame. Raises `PolicyRefused` (off_route, features_shape, scene_not_finite)."""
@@ -117,7 +123,7 @@ class PolicyIO:
         here = self.route.project(pose, self.progress)
         if abs(here.lateral) > OFF_ROUTE_M:
             raise PolicyRefused(PolicyReason.OFF_ROUTE, f"{abs(here.lateral):.1f} m beside the route")
-        self.progress, self.lateral = here.s, here.lateral
+        self.progress, self.lateral, self._stamp = here.s, here.lateral, ego.stamp
         tracks = self.tracker.update(ego, scene.positions, scene.classes, scene.scores)
         objects, lead = self._objects(tracks, pose, here.s)
         waypoints = self.route.local(pose, here.s, PATH_POINTS, PATH_SPACING_M)
@@ -132,10 +138,14 @@ class PolicyIO:
         return {name: np.ascontiguousarray(array[None], np.float32) for name, array in inputs.items()}
 
     def decode(self, outputs: Mapping[str, np.ndarray], speed: float) -> Proposal:
-        """The proposal for the policy's outputs at `speed` m/s. Raises `PolicyRefused(policy_output_not_finite)`."""
+        """The proposal for the policy's outputs on the inputs encoded last, at `speed` m/s, eased by `Ease`.
+
+        Raises `PolicyRefused(policy_output_not_finite)`.
+        """
         if not all(np.isfinite(outputs[name]).all() for name in OUTPUTS):
             raise PolicyRefused(PolicyReason.OUTPUT_NOT_FINITE, "the model gave NaN or infinity")
         steering, acceleration = (float(value) for value in outputs["control"][0])
+        acceleration = self._ease(acceleration, speed, self._stamp)
         limit = self.vehicle.max_steering_angle
         throttle, brake = pedals(acceleration, speed, self.vehicle)
         control = Control(min(max(steering, -limit), limit), throttle, brake)
@@ -145,6 +155,7 @@ class PolicyIO:
     def _objects(self, tracks: Tracks, pose: Pose, s: float) -> tuple[np.ndarray, tuple[float, float] | None]:
         """The nearest objects' rows, and (gap [m], speed along the route [m/s]) of the first one in the ego's corridor.
 
+        Whoever is abreast of the ego's front is no lead, or the error of a place beside the ego would brake it.
         Row: gap / 50, lateral / 10, speed along and across the route / 10, / 5, x / 50, y / 20, class one-hot, score.
         """
         rows = np.zeros((OBJECTS, OBJECT_WIDTH))
@@ -171,11 +182,11 @@ class PolicyIO:
         one_hot = np.eye(len(OBJECT_CLASSES))[classes]
         rows[: len(order)] = np.clip(np.concatenate((np.stack(geometry, -1), one_hot, scores[:, None]), 1), -2.0, 2.0)
         reach = 0.5 * self.footprint.width + CORRIDOR_MARGIN_M
-        inside = (np.abs(lateral) < reach) & (along > s + 0.1) & (gap < HORIZON_M) & (local[:, 0] > 0.0)
+        inside = (np.abs(lateral) < reach) & (gap > 0.0) & (gap < HORIZON_M)
         if not inside.any():
             return rows, None
         first = np.flatnonzero(inside)[np.argmin(gap[inside])]
-        return rows, (float(max(gap[first], 0.0)), float(speed_along[first]))
+        return rows, (float(gap[first]), float(speed_along[first]))
 
     def _ego(
         self, ego: EgoState, here: Projection, light: Light | None, lead: tuple[float, float] | None
