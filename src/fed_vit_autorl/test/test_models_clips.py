@@ -44,6 +44,13 @@ def test_a_clip_is_of_one_vehicle_and_has_no_gap(folder):
     np.testing.assert_allclose(frames.mean((1, 2, 3)), [0, 1, 2], atol=1)
 
 
+def test_models_of_fewer_frames_can_be_measured_on_the_same_last_pictures(folder):
+    long, short = Clips([folder], 3, 0.2, SIZE), Clips([folder], 1, 0.2, SIZE, after=3)
+    assert len(long) == len(short) == 2 * 3
+    for index in range(6):
+        np.testing.assert_array_equal(long.get(index)[0][-1], short.get(index)[0][-1])
+
+
 def test_the_path_is_what_is_driven_next_and_unknown_beyond(folder):
     _, motion, trajectory = Clips([folder], 3, 0.2, SIZE).get(0)
     np.testing.assert_allclose(trajectory[:2], [[2, 0], [4, 0]], atol=1e-6)  # 10 m/s, straight on

@@ -29,15 +29,21 @@ class ClipBatch:
 
 
 class Clips:
-    """All windows of `frames` samples `interval_s` apart that one source of a folder left, for a model of (H, W)."""
+    """All windows of `frames` samples `interval_s` apart that one source of a folder left, for a model of (H, W).
 
-    def __init__(self, folders: Sequence[SampleFolder], frames: int, interval_s: float, size: tuple[int, int]) -> None:
+    `after`: a window ends no earlier than with this sample of its run, so that models of fewer frames are measured on
+    the same pictures.
+    """
+
+    def __init__(
+        self, folders: Sequence[SampleFolder], frames: int, interval_s: float, size: tuple[int, int], after: int = 0
+    ) -> None:
         self._size = size
         self._windows = [
             (folder, track[end - frames + 1 : end + 1], track[end + 1 : end + 1 + WAYPOINTS])
             for folder in folders
             for track in _tracks(folder, interval_s)
-            for end in range(frames - 1, len(track))
+            for end in range(max(frames, after) - 1, len(track))
         ]
 
     def __len__(self) -> int:

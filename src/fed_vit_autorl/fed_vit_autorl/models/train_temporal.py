@@ -31,6 +31,8 @@ from .training import Progress, TrainingOptions, fit
 from .training_setup import Steps
 
 MODEL = "temporal"
+LONGEST = 8
+"""Frames: models of fewer see the same last pictures as one of so many, in training and evaluation."""
 EVERY_CLIP = 3
 """Of the held-out clips one in so many is looked at: neighbours show nearly the same."""
 
@@ -127,7 +129,8 @@ def evaluate(engine: ModelRuntime, clips: Clips, bar: Bar) -> dict[str, float]:
 
 
 def _clips(model: TemporalViT, drives: list[Drive], folders: list[Path]) -> Clips:
-    return Clips([SampleFolder(one) for one in folders], model.num_frames, drives[0].interval_s, model.img_size)
+    stores = [SampleFolder(one) for one in folders]
+    return Clips(stores, model.num_frames, drives[0].interval_s, model.img_size, LONGEST)
 
 
 def _train(model: TemporalViT, clips: Clips, steps: Steps, bar: Bar) -> None:
