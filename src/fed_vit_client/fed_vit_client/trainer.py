@@ -27,6 +27,7 @@ from fed_vit_autorl.federated.vehicle.training_process import JOB, Job, write_re
 from fed_vit_autorl.reinforcement.driving_log import FOLDER, load_drives
 
 NICEST = 19
+HIDDEN = {"fc1.weight": 0, "fc1.bias": 0, "fc2.weight": 1}  # the axis of a block's hidden layer
 ROWS_PER_SAMPLE = 16  # a row of a drive takes a fraction of a picture's time
 
 
@@ -47,9 +48,11 @@ def train(folder: Path) -> None:
         model, _, inner = name.partition("/")
         if name in flat and weights[model][inner].shape == tensor.shape:  # else the release has another head now
             weights[model][inner] = tensor
+    thinned: Tensors = {}
     if job.profile:
         part = extract(flat, narrow(flat, **{key: value for key, value in job.profile.items() if key != "name"}))
-        if any(tensor.shape != flat[name].shape for name, tensor in part.items()):
+        thinned = {name: tensor for name, tensor in part.items() if tensor.shape != flat[name].shape}
+        if not _hidden_layers_only(flat, thinned):
             write_refusal(folder, ClientReason.NARROW_MODEL)
             return
         flat = part
@@ -58,16 +61,33 @@ def train(folder: Path) -> None:
     for model, train_model in TRAINERS.items():
         chosen = {name.removeprefix(f"{model}/") for name in flat if name.startswith(f"{model}/")}
         if chosen and (model == "perception" or "scaffold" not in job.strategy):  # the others' learners are adaptive
-            part = Part(job, manifest.architecture[model], weights[model], chosen, samples, keys)
+            part = Part(job, manifest.architecture[model], weights[model], chosen, samples, keys, thinned)
             trained, figures = train_model(part)
             delta |= {f"{model}/{name}": tensor for name, tensor in trained.items()}
             metrics |= figures
     write_result(folder, delta, len(keys), metrics)
 
 
+def _hidden_layers_only(whole: Tensors, thinned: Tensors) -> bool:
+    """Whether what became thinner are hidden layers of perception's blocks, each on both of its sides."""
+    blocks = {name.rsplit(".mlp.", 1)[0] for name in thinned}
+    axes = {f"{block}.mlp.{side}": axis for block in blocks for side, axis in HIDDEN.items()}
+
+    def others(name: str, tensors: Tensors) -> list[int]:
+        return np.delete(tensors[name].shape, axes[name]).tolist()
+
+    return (
+        all(block.startswith("perception/") for block in blocks)
+        and thinned.keys() == axes.keys()
+        and all(others(name, thinned) == others(name, whole) for name in thinned)
+    )
+
+
 @dataclass(frozen=True)
 class Part:
-    """What one model of a release is trained with; `chosen` are the names of the tensors that the fleet trains."""
+    """What one model of a release is trained with; `chosen` are the names of the tensors that the fleet trains,
+    `thinned` (by flat name) what is left of some of perception's on a weak device.
+    """
 
     job: Job
     architecture: dict
@@ -75,6 +95,7 @@ class Part:
     chosen: set[str]
     samples: SampleFolder
     keys: list[Key]
+    thinned: Tensors
 
 
 def _train_perception(part: Part) -> tuple[Tensors, dict[str, float]]:
@@ -101,6 +122,7 @@ def _train_perception(part: Part) -> tuple[Tensors, dict[str, float]]:
         options,
         trainable=part.chosen.__contains__,
         progress=Progress(after_backward=_corrections(job)),
+        thinned={name.removeprefix("perception/"): tensor for name, tensor in part.thinned.items()},
     )
     return delta, figures | {"local_steps": float(options.steps), "local_lr": float(options.learning_rate)}
 

@@ -15,6 +15,7 @@ from fed_vit_autorl.data.store import ExperienceStore
 from fed_vit_autorl.deployment import keys, release
 from fed_vit_autorl.deployment.candidate import make_candidate
 from fed_vit_autorl.federated.pipeline import Pipeline
+from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.update import Layout, Update, UpdateMetadata
 from fed_vit_autorl.federated.vehicle.training_process import DELTA, JOB, RESULT, Job
 from fed_vit_autorl.models.packaging import perception_files
@@ -25,6 +26,7 @@ from fed_vit_autorl.reinforcement.policy_io import SceneView
 from fed_vit_autorl.reinforcement.policy_release import write_with_policy
 from fed_vit_autorl.reinforcement.route import Route
 from fed_vit_autorl.simulation.vehicle import Control
+from fed_vit_client import trainer
 
 HEIGHT, WIDTH = 64, 96
 
@@ -72,7 +74,8 @@ def drives(folder, width: int, count: int) -> None:
     log.flush()
 
 
-def train(shipped, tmp_path, patterns: list[str], strategy: dict | None = None, **fields):
+def prepare(shipped, tmp_path, patterns: list[str], strategy: dict | None = None, **fields):
+    """The folder of a job."""
     folder = tmp_path / "job"
     folder.mkdir(exist_ok=True)
     training = {
@@ -97,6 +100,12 @@ def train(shipped, tmp_path, patterns: list[str], strategy: dict | None = None, 
         **fields,
     )
     (folder / JOB).write_bytes(msgspec.json.encode(job))
+    return folder
+
+
+def train(*arguments, **fields):
+    """The folder of a job that the training process has done."""
+    folder = prepare(*arguments, **fields)
     subprocess.run([sys.executable, "-m", "fed_vit_client.trainer", str(folder)], check=True, timeout=600)
     return folder
 
@@ -130,12 +139,43 @@ def test_scaffold_descends_from_the_vehicles_own_head_with_the_correction_and_sa
     np.testing.assert_allclose(moved, -4 * 1e-3 * 5 / np.sqrt(moved.size), rtol=0.01)
 
 
-def test_a_device_class_trains_the_tensors_that_are_left_to_it_and_no_thinner_ones(shipped, tmp_path):
+def test_a_device_class_trains_the_tensors_that_are_left_to_it_and_not_all_of_them_thinner(shipped, tmp_path):
     experience(tmp_path / "experience", 40)
     patterns = ["perception/masks.*", "perception/pyramid.*"]
     folder = train(shipped, tmp_path, patterns, profile={"name": "nano", "keep": ["perception/masks.*"]})
     assert {name.split(".")[0] for name in safetensors.numpy.load_file(folder / DELTA)} == {"perception/masks"}
     folder = train(shipped, tmp_path, patterns, profile={"name": "thin", "width": 0.5})
+    assert msgspec.json.decode((folder / RESULT).read_bytes())["reason"] == "narrow_model"
+
+
+def test_a_weak_device_trains_blocks_with_half_of_their_hidden_layers(shipped, tmp_path):
+    """HeteroFL's slice: the leading half. What it sends moves these coordinates of the global model and no others."""
+    experience(tmp_path / "experience", 40)
+    thin = {"width": 0.5, "thinned": ["*.mlp.fc1.*:0", "*.mlp.fc2.weight:1"]}
+    folder = prepare(shipped, tmp_path, ["perception/*"], profile={"name": "thin", **thin})
+    trainer.train(folder)
+    assert msgspec.json.decode((folder / RESULT).read_bytes())["reason"] == ""
+    delta = safetensors.numpy.load_file(folder / DELTA)
+    weights = safetensors.numpy.load_file(shipped[0] / "perception.safetensors")
+    model = {name: weights[name.removeprefix("perception/")] for name in delta}
+    shapes = {name: (delta[name].shape, tensor.shape) for name, tensor in model.items()}
+    smaller = {name.partition(".blocks.0.")[2]: shape for name, shape in shapes.items() if shape[0] != shape[1]}
+    assert smaller == {
+        "mlp.fc1.weight": ((96, 48), (192, 48)),
+        "mlp.fc1.bias": ((96,), (192,)),
+        "mlp.fc2.weight": ((48, 96), (48, 192)),
+    }
+    strategy = STRATEGIES.build({"submodels": {"profiles": {"thin": thin}}})
+    strategy.begin(model, 1)
+    strategy.add(Update(delta, UpdateMetadata(1, 1, "v1", 16, profile="thin")), 16.0)
+    moved = strategy.finish()
+    [hidden] = [name for name in model if name.endswith("mlp.fc2.weight")]
+    np.testing.assert_array_equal(moved[hidden][:, 96:], model[hidden][:, 96:])
+    assert np.abs(delta[hidden]).max() > 0
+    np.testing.assert_allclose(moved[hidden][:, :96], model[hidden][:, :96] + delta[hidden], rtol=1e-6)
+    one_sided = {"name": "thin", "width": 0.5, "thinned": ["*.mlp.fc1.*:0"]}
+    folder = prepare(shipped, tmp_path, ["perception/*"], profile=one_sided)
+    trainer.train(folder)
     assert msgspec.json.decode((folder / RESULT).read_bytes())["reason"] == "narrow_model"
 
 

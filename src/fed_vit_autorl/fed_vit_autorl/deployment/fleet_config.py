@@ -48,6 +48,7 @@ class Profile(Section):
     keep: list[str] = msgspec.field(default_factory=lambda: ["*"])
     fixed: list[str] = msgspec.field(default_factory=list)
     groups: dict[str, int] = msgspec.field(default_factory=dict)
+    thinned: list[str] = msgspec.field(default_factory=lambda: ["*"])
 
 
 class Federation(Section):

@@ -23,16 +23,24 @@ def narrow(
     keep: Iterable[str] = ("*",),
     fixed: Iterable[str] = (),
     groups: Mapping[str, int] | None = None,
+    thinned: Iterable[str] = ("*",),
 ) -> Selection:
     """A thinner, shallower model: the leading ⌈width · side⌉ indices of every axis, of tensors that match `keep`.
 
-    `keep` and the others are name patterns, so that leaving out `blocks.8.*` … is depth. `fixed` are axes that keep
-    their length, written `name:axis` (classes, image channels, patches). `groups` gives the number of equal parts on
-    axis 0 of fused tensors (3 for query-key-value), each of which is thinned by itself. `width` is in (0, 1].
+    `keep` and the others are name patterns, so that leaving out `blocks.8.*` … is depth. Axes are written `name:axis`:
+    `thinned` are those that get shorter, less the `fixed` ones (classes, image channels, patches). `groups` gives the
+    number of equal parts on axis 0 of fused tensors (3 for query-key-value), each of which is thinned by itself.
+    `width` is in (0, 1].
     """
     if not 0 < width <= 1:
         raise ValueError(f"width must be in (0, 1], not {width}")
-    keep, fixed, groups = tuple(keep), tuple(fixed), dict(groups or {})
+    keep, fixed, thinned, groups = tuple(keep), tuple(fixed), tuple(thinned), dict(groups or {})
+
+    def whole(axis: str) -> bool:
+        return any(fnmatchcase(axis, pattern) for pattern in fixed) or not any(
+            fnmatchcase(axis, pattern) for pattern in thinned
+        )
+
     selection: Selection = {}
     for name, tensor in model.items():
         if not any(fnmatchcase(name, pattern) for pattern in keep):
@@ -40,9 +48,7 @@ def narrow(
         parts = [next((parts for pattern, parts in groups.items() if fnmatchcase(name, pattern)), 1)]
         parts += [1] * (tensor.ndim - 1)
         selection[name] = tuple(
-            np.arange(side)
-            if any(fnmatchcase(f"{name}:{axis}", pattern) for pattern in fixed)
-            else _leading(side, width, parts[axis])
+            np.arange(side) if whole(f"{name}:{axis}") else _leading(side, width, parts[axis])
             for axis, side in enumerate(tensor.shape)
         )
     return selection

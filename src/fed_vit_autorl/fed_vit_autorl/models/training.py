@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,14 +130,17 @@ def fit_folder(
     trainable: Callable[[str], bool] = lambda name: True,
     augment: Augmentation | None = None,
     progress: Progress | None = None,
+    thinned: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Fine-tune a release's perception on a vehicle's own samples: (trained minus base by tensor name, loss parts).
 
     architecture and weights are those of the release. Labels are the vehicle's LiDAR's, or the release's own where it
-    passes their test (`teacher`). Only tensors that `trainable` names are trained and returned. Raises ValueError when
-    none of the samples can be read.
+    passes their test (`teacher`). Only tensors that `trainable` names are trained and returned. `thinned` tensors are
+    in the place of the release's in what is trained, not in what labels. Raises ValueError when none of the samples can
+    be read.
     """
-    model = build(architecture, weights)
+    start = {**weights, **thinned}
+    model = build(architecture, start)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable(name))
     if augment is None:
@@ -158,7 +162,7 @@ def fit_folder(
     # Nothing but itself has outlined what a trusted model sees: its own boxes would teach it its own errors.
     parts = fit(model, batches, options, progress, left_out={"box"} if trust.objects else ())
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return {name: parameter.detach().numpy() - weights[name] for name, parameter in trained.items()}, parts
+    return {name: parameter.detach().numpy() - start[name] for name, parameter in trained.items()}, parts
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -38,4 +38,5 @@ def narrowing(profile: Profile) -> dict:
         "keep": profile.keep,
         "fixed": profile.fixed,
         "groups": profile.groups,
+        "thinned": profile.thinned,
     }

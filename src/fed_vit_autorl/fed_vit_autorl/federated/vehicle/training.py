@@ -17,7 +17,7 @@ class ClientReason(StrEnum):
     TRAINING_FAILED = "training_failed"
     TOO_FEW_SAMPLES = "too_few_samples"
     DISK_FULL = "disk_full"
-    NARROW_MODEL = "narrow_model"  # the trainer of ViTs can leave tensors out (depth), not thin them (width)
+    NARROW_MODEL = "narrow_model"  # the trainer of ViTs can leave tensors out, and thin the blocks' hidden layers only
 
 
 @dataclass(frozen=True)
