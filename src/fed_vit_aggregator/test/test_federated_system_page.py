@@ -60,7 +60,7 @@ class Browser:
         """The value of a JavaScript expression on the page."""
         return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
-    def until(self, script, limit_s=30.0):
+    def until(self, script, limit_s=120.0):
         end = time.monotonic() + limit_s
         while not self.evaluate(script):
             assert time.monotonic() < end, self.evaluate("document.body.innerText")
