@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ def compress() -> dict[str, Any]:
         "dense_mb": 4 * PARAMETERS / 1e6,
         "encode_ms": encode_s * 1e3,
         "decode_ms": decode_s * 1e3,
+        "encode_cpu_ms": seconds(lambda: vehicle.encode(update), 9, time.process_time) * 1e3,
+        "decode_cpu_ms": seconds(lambda: aggregator.decode(wire), 9, time.process_time) * 1e3,
         "floor_ms": seconds(lambda: np.abs(values), 9) * 1e3,
         "entropy_mb": _entropy_mb(),
         "accuracy_gap_points": means["dense"] - means["compressed"],
