@@ -25,7 +25,7 @@ from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.deployment.processes import dying_with_parent
 
 HOST = "127.0.0.1"
-NICE = ("nice", "-n", "10")  # vehicles that share the machine come first
+NICE = ("nice", "-n", "15")  # vehicles that share the machine come first
 START_TIMEOUT_S = 120.0
 
 

@@ -16,7 +16,7 @@ Value = bool | int | float | str | list
 # The shield is up before anything can drive, and the last to go.
 BRINGUP_ORDER = ("safety", "latency", "perception", "policy", "client")
 # What watches and learns stands back from what drives.
-NICENESS = {"latency": 5, "client": 10}
+NICENESS = {"latency": 5, "client": 15}
 
 
 @dataclass(frozen=True)

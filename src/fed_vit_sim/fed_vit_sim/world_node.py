@@ -33,7 +33,6 @@ from fed_vit_sim.truth_sink import Summary, TruthSink, VehicleSummary
 from fed_vit_sim.world_parameters import WorldParameters
 
 REPEAT_S = 0.2
-SPIN_S = 0.002
 PAUSE_SPIN_S = 0.05
 CANNOT_START = 2
 SUMMARY_EVERY = 20  # frames
@@ -118,15 +117,15 @@ class WorldNode(Node):
         while rclpy.ok() and self._missing() and time.monotonic() < until:
             self._publish(seen)
             repeat = time.monotonic() + REPEAT_S
-            while self._missing() and time.monotonic() < repeat:
-                executor.spin_once(timeout_sec=SPIN_S)
+            while self._missing() and (left := repeat - time.monotonic()) > 0.0:
+                executor.spin_once(timeout_sec=left)
         for role in self._missing():
             self.get_logger().error(f"{role}: no control of the first frame; it stands with its brakes on")
 
     def _await(self, executor: Executor, seen: dict[str, Observation]) -> None:
         until = time.monotonic() + self._parameters.command_timeout
-        while rclpy.ok() and self._missing() and time.monotonic() < until:
-            executor.spin_once(timeout_sec=SPIN_S)
+        while rclpy.ok() and self._missing() and (left := until - time.monotonic()) > 0.0:
+            executor.spin_once(timeout_sec=left)
         for role in self._missing():
             self._summary.vehicles[role].timeouts += 1
             self.get_logger().warning(f"{role}: no control of frame {self._frame}", throttle_duration_sec=5.0)

@@ -12,8 +12,7 @@ from fed_vit_sim.truth_sink import Summary, VehicleSummary
 
 TOWN_SEED = 3
 ROUTE_LENGTH_M = 300.0
-OBSERVER_NICENESS = 5
-CORES_PER_VEHICLE = 3  # for its nodes, its training and its share of the world in real time
+CORES_PER_VEHICLE = 4  # for its nodes, its training and its share of the world in real time
 
 
 def demo_graph(
@@ -50,7 +49,6 @@ def demo_graph(
         namespace="/",
         parameters={"use_sim_time": True, "vehicles": list(domains), "output": str(output), "record": record},
         lifecycle=False,
-        niceness=OBSERVER_NICENESS,
     )
     # The observer listens before the world's first frame.
     return Graph((*graph.nodes[:-1], observer, graph.nodes[-1]), graph.autostart)

@@ -1,6 +1,7 @@
 """Watches the demo's vehicles from outside: an annotated video and a record of every command, for the report."""
 
 import csv
+import os
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fed_vit_common.qos import PROFILES, message_class
 from fed_vit_sim.record import Recorder
 
 IMAGES_KEPT = 8
+NICENESS = 19
 FRAMES_PER_VIDEO_FRAME = 2
 VIDEO_RATE = 10
 BASE_FROM_CAMERA = base_from_optical(1.2, 0.0, 1.5)  # as the embedded world mounts it
@@ -138,6 +140,7 @@ class Observer(Node):
         self._observers = [VehicleObserver(self, vehicle, output / vehicle) for vehicle in vehicles]
         if self.declare_parameter("record", False).value:
             self._observers += [Recorder(self, output / vehicle / "bag", _recorded(vehicle)) for vehicle in vehicles]
+        os.nice(NICENESS)  # this thread draws; the middleware's, which note when a command arrives, keep their priority
 
     def destroy_node(self) -> None:
         """Completes what the observers write."""
