@@ -140,7 +140,13 @@ def test_interaction_term_is_zero_net_at_the_equilibrium_gap():
 
 
 def test_stopping_needs_v_squared_over_two_d():
-    assert stop_at(10.0, 20.0, DrivingStyle()) == pytest.approx(-2.5)
+    style = DrivingStyle()
+    assert stop_at(10.0, 20.0, style) == pytest.approx(-2.5)
+    # and no jump in the last 0.3 m: 1.2² / 0.6 = 2.4
+    assert stop_at(1.2, 0.31, style) == pytest.approx(stop_at(1.2, 0.3, style), abs=0.1)
+    assert stop_at(1.2, 0.1, style) == pytest.approx(-2.4)
+    assert stop_at(0.5, -0.2, style) == -style.deceleration
+    assert stop_at(8.0, -0.2, style) == -style.hardest
 
 
 def test_curve_speed_on_a_circle():

@@ -7,6 +7,9 @@ import numpy as np
 
 from fed_vit_autorl.reinforcement.route import Route
 
+LAST_M = 0.3
+"""Nearer to where it should stand a vehicle just stops."""
+
 
 @dataclass(frozen=True)
 class DrivingStyle:
@@ -43,9 +46,9 @@ def follow(speed: float, gap: float, lead_speed: float, style: DrivingStyle) -> 
 
 def stop_at(speed: float, distance: float, style: DrivingStyle) -> float:
     """Acceleration in m/s² that ends `distance` metres ahead at standstill: v²/2d once that is worth braking for."""
-    if distance <= 0.3:
-        return -style.hardest if speed > 1.0 else -style.deceleration
-    needed = speed**2 / (2.0 * distance)
+    needed = speed**2 / (2.0 * max(distance, LAST_M))
+    if distance <= LAST_M:
+        return _bounded(-max(needed, style.deceleration), style)
     approach = np.sqrt(1.2 * style.deceleration * distance)
     if needed > 0.6 * style.deceleration:
         return _bounded(-needed, style)
