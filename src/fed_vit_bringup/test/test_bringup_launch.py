@@ -81,7 +81,7 @@ def supervised(spec: NodeSpec, folder: Path) -> dict:
         "ros_arguments": ["--log-level", next(value for flag, value in pairs if flag == "--log-level")],
         "respawn": spec.respawn,
         "cwd": spec.folder,
-        "prefix": {"client": "nice -n 10", "latency": "nice -n 5"}.get(spec.name),
+        "prefix": {"client": "nice -n 15", "latency": "nice -n 5"}.get(spec.name),
         "additional_env": spec.environment,
         "lifecycle": spec.lifecycle,
     }
