@@ -85,7 +85,8 @@ class Region:
             self._temporary.cleanup()
 
     def _done(self, state: dict, version: int) -> bool:
-        return state["releases"][-1]["version"] >= version or (state["finished"] and not self._below)
+        """A release is published before its round has ended."""
+        return state["releases"][-1]["version"] >= version if self._below else state["finished"]
 
     def _cost(self) -> dict[str, float]:
         parts = {

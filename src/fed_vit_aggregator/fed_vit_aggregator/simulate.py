@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ def simulate_fleet(
             plans.append(plan)
         running.begin(plans)
         connected, results = _run(running, rounds)
-        seconds = [each["seconds"] for each in cloud.state()["rounds"]] if cloud else results[0].seconds
+        seconds = _seconds(cloud) if cloud else results[0].seconds
     accepted = sum(result.updates for result in results)
     cost = {name: sum(result.cost[name] for result in results) for name in results[0].cost}
     return {
@@ -73,6 +74,16 @@ def simulate_fleet(
 def _run(running: Engine, rounds: int) -> tuple[float, list[RegionResult]]:
     """Each round makes the next version, in a region below others too."""
     return max(running.call("start")), running.call("finish", rounds + 1)
+
+
+def _seconds(cloud: LocalCloud) -> list[float]:
+    """Of each round, once the last one has ended: a little after its release is with the regions."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (state := cloud.state())["finished"]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the rounds haven't ended after {TIMEOUT_S} s")
+        time.sleep(0.1)
+    return [each["seconds"] for each in state["rounds"]]
 
 
 @contextmanager
