@@ -72,14 +72,14 @@ class WorldNode(Node):
         for role, bridge in self._bridges.items():
             bridge.publish_route(seen[role].route, self._world.stamp)
         self._await_first(executor, seen)
-        started = time.monotonic()
+        started = begun = time.monotonic()
+        frame_s = self._world.dt / self._parameters.speed if self._parameters.speed else 0.0
         while rclpy.ok() and not self._is_over(seen):
-            due = time.monotonic() + (self._world.dt / self._parameters.speed if self._parameters.speed else 0.0)
-            self._publish(seen)
+            self._publish_frame(executor, seen, begun + frame_s)
             self._await(executor, seen)
             self._await_play(executor)
-            while (left := due - time.monotonic()) > 0.0:
-                executor.spin_once(timeout_sec=left)
+            self._spin_until(executor, begun + frame_s)
+            begun = time.monotonic()
             seen = self._world.step({role: bridge.control for role, bridge in self._bridges.items()})
             self._frame += 1
             self._account(seen)
@@ -94,7 +94,20 @@ class WorldNode(Node):
         self._world.close()
         super().destroy_node()
 
-    def _publish(self, seen: dict[str, Observation]) -> None:
+    def _publish_frame(self, executor: Executor, seen: dict[str, Observation], end: float) -> None:
+        """Out of phase the vehicles' turns are spread over the time until ``end``."""
+        self._publish_time()
+        now = time.monotonic()
+        turn_s = max(end - now, 0.0) / len(self._bridges) if self._parameters.out_of_phase else 0.0
+        for number, (role, bridge) in enumerate(self._bridges.items()):
+            self._spin_until(executor, now + number * turn_s)
+            bridge.publish(seen[role])
+
+    def _spin_until(self, executor: Executor, due: float) -> None:
+        while rclpy.ok() and (left := due - time.monotonic()) > 0.0:
+            executor.spin_once(timeout_sec=left)
+
+    def _publish_time(self) -> None:
         stamp = self._world.stamp
         self._clock_publisher.publish(Clock(clock=stamp_of(stamp)))
         self._status.publish(
@@ -108,14 +121,14 @@ class WorldNode(Node):
         if self._world.signals != self._states:
             self._states = self._world.signals
             self._lights.publish(messages.light_states(self._states))
-        for role, bridge in self._bridges.items():
-            bridge.publish(seen[role])
 
     def _await_first(self, executor: Executor, seen: dict[str, Observation]) -> None:
         """Repeats the first frame until every vehicle has answered it: its nodes may still be loading."""
         until = time.monotonic() + self._parameters.start_timeout
         while rclpy.ok() and self._missing() and time.monotonic() < until:
-            self._publish(seen)
+            self._publish_time()
+            for role, bridge in self._bridges.items():
+                bridge.publish(seen[role])
             repeat = time.monotonic() + REPEAT_S
             while self._missing() and (left := repeat - time.monotonic()) > 0.0:
                 executor.spin_once(timeout_sec=left)

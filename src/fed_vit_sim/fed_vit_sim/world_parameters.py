@@ -35,6 +35,9 @@ class WorldParameters:
     command_timeout: float = parameter(0.5, "longest wait for the control of a frame [s of wall time]", Bounds(0, 60))
     start_timeout: float = parameter(120.0, "longest wait for the first control [s of wall time]", Bounds(0, 3600))
     speed: float = parameter(1.0, "at most this many times real time; 0 for no limit", Bounds(0, 100))
+    out_of_phase: bool = parameter(
+        False, "vehicles' sensors look one after another within a frame's time, not all at once"
+    )
     next_route: bool = parameter(True, "an ego that is at its goal is given another route; if not it stays there")
     duration: float = parameter(0.0, "end after so much simulated time [s]; 0 to go on until stopped", Bounds(0, 1e6))
     stop_at_goal: bool = parameter(False, "end when every ego has completed a route")
