@@ -9,6 +9,7 @@ from fed_vit_autorl.safety.assumptions import Assumptions
 from fed_vit_autorl.safety.lidar import (
     MAX_CLUSTERS,
     SECTORS,
+    THIN_M,
     boxes,
     cluster,
     extract,
@@ -251,3 +252,11 @@ def test_what_is_seen_of_a_turned_box():
     # The near corner of a car at 45° is the centre minus (length + width) / 2 · sin 45°.
     seen = found(scan((20.0, 0.0, math.pi / 4, 4.5, 1.8, 1.5)))
     assert seen.points[:, 0].min() == pytest.approx(20.0 - (4.5 + 1.8) / 2 * math.sqrt(0.5), abs=0.15)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3000])
+@pytest.mark.parametrize("centre", [(0.0, 0.0), (-3e5, 2e6)])
+def test_thinning_keeps_the_first_point_of_every_cell(count, centre):
+    points = np.random.default_rng(count).uniform(-20.0, 20.0, (count, 2)) + centre
+    _, first = np.unique(np.floor(points / THIN_M), axis=0, return_index=True)
+    assert np.array_equal(thin(points), np.sort(first))
