@@ -69,8 +69,8 @@ class Chaos:
             self.fleet.hold.unlink(missing_ok=True)
             time.sleep(self._random.uniform(0, 1.5) if share else 0)
             self._strike(min(share, 1))
+            self._set_clocks_right()  # who is ahead refuses the release that it needs as expired, and takes it now
             self._wait(lambda state, number=number: _ended(state) >= number)
-            self._set_clocks_right()  # who was ahead refuses the round's release as expired, and takes it now
             say(f"round {number} of {rounds}, {sum(self.kills.values())} kills")
 
     def refused_as_expired(self) -> int:
