@@ -3,6 +3,7 @@
 import csv
 import os
 from collections import deque
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rclpy.qos import QoSProfile
 
 from fed_vit_autorl.data.sample import CameraModel, base_from_optical
 from fed_vit_autorl.edge.topics import TOPICS
-from fed_vit_autorl.evaluation.drawing import draw
+from fed_vit_autorl.evaluation.drawing import Overlay, draw
 from fed_vit_autorl.evaluation.video import VideoWriter
 from fed_vit_bringup.graph import carla_sensors
 from fed_vit_common.conversions import camera_model, rgb_image, seconds
@@ -22,7 +23,8 @@ from fed_vit_common.qos import PROFILES, message_class
 from fed_vit_sim.record import Recorder
 
 IMAGES_KEPT = 8
-NICENESS = 19
+PAINTER_NICENESS = 19
+BACKLOG = 64  # pictures that wait to be painted; what comes then is not in the video
 FRAMES_PER_VIDEO_FRAME = 2
 VIDEO_RATE = 10
 BASE_FROM_CAMERA = base_from_optical(1.2, 0.0, 1.5)  # as the embedded world mounts it
@@ -49,8 +51,10 @@ class Observed(msgspec.Struct):
 class VehicleObserver:
     """One vehicle's topics, its video and its commands (``commands.csv``: stamp [s], latency [ms], speed, reason …)."""
 
-    def __init__(self, node: Node, vehicle: str, folder: Path) -> None:
+    def __init__(self, node: Node, vehicle: str, folder: Path, painter: Executor) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._painter = painter
+        self._painted: deque[Future] = deque()
         self._folder = folder
         self._images: deque = deque(maxlen=IMAGES_KEPT)
         self._vehicle = vehicle
@@ -98,10 +102,15 @@ class VehicleObserver:
         if self._seen.frames % FRAMES_PER_VIDEO_FRAME:
             return
         image = next((kept for kept in self._images if kept.header.stamp == scene.header.stamp), None)
-        if image is not None and self._camera is not None:
+        while self._painted and self._painted[0].done():
+            self._painted.popleft().result()
+        if image is not None and self._camera is not None and len(self._painted) < BACKLOG:
             title = f"{self._vehicle}  {self._model}"
             overlay = overlay_of(scene, self._proposal, self._command, self._camera, self._speed, title)
-            self._video.add(draw(rgb_image(image), overlay))
+            self._painted.append(self._painter.submit(self._paint, image, overlay))
+
+    def _paint(self, image: Any, overlay: Overlay) -> None:
+        self._video.add(draw(rgb_image(image), overlay))
 
     def _on_command(self, command: Any, info: dict) -> None:
         self._command = command
@@ -125,6 +134,8 @@ class VehicleObserver:
 
     def close(self) -> None:
         """Completes the video and writes the record."""
+        for painted in self._painted:
+            painted.result()
         self._video.close()
         self._file.close()
         (self._folder / "observed.json").write_bytes(msgspec.json.encode(self._seen))
@@ -137,15 +148,17 @@ class Observer(Node):
         super().__init__("observer")
         vehicles = self.declare_parameter("vehicles", ["vehicle_1"]).value
         output = Path(self.declare_parameter("output", "out/demo").value)
-        self._observers = [VehicleObserver(self, vehicle, output / vehicle) for vehicle in vehicles]
+        # Painting stands back; receiving doesn't, or commands would seem to arrive later than they do.
+        self._painter = ThreadPoolExecutor(1, "painter", os.nice, (PAINTER_NICENESS,))
+        self._observers = [VehicleObserver(self, vehicle, output / vehicle, self._painter) for vehicle in vehicles]
         if self.declare_parameter("record", False).value:
             self._observers += [Recorder(self, output / vehicle / "bag", _recorded(vehicle)) for vehicle in vehicles]
-        os.nice(NICENESS)  # this thread draws; the middleware's, which note when a command arrives, keep their priority
 
     def destroy_node(self) -> None:
         """Completes what the observers write."""
         for observer in self._observers:
             observer.close()
+        self._painter.shutdown()
         super().destroy_node()
 
 
