@@ -12,6 +12,6 @@ lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 # The safety code's: every line and branch, and how many small faults its tests notice (hours; goes on where it stopped).
 coverage: setup
-	@scripts/test.sh --cov src/fed_vit_autorl/test/test_safety_*.py
+	@scripts/test.sh src/fed_vit_autorl/test/test_safety_*.py --cov
 mutation: setup
 	@scripts/mutation.sh $(ARGS)
