@@ -11,7 +11,8 @@ import numpy as np
 from .experiment import ATTACKS, Training, attacked, train
 from .tasks import digits
 
-RULES = ("fedavg", "median", "trimmed_mean", "krum", "multi_krum", "bulyan", "norm_clipping", "trust_direction")
+ROBUST = ("median", "trimmed_mean", "krum", "multi_krum", "bulyan", "norm_clipping", "trust_direction")
+RULES = ("fedavg", *ROBUST)
 VEHICLES, BYZANTINE = 15, 3
 SEEDS = (0, 1, 2)
 STUDENT = 4.303  # 97.5 % quantile of Student's t with len(SEEDS) - 1 degrees of freedom
