@@ -46,8 +46,8 @@ def pruned_card(base: str, result: Any, figures: Mapping[str, Mapping[str, Mappi
     rows = {f"{domain}, {which}": found for which, group in figures.items() for domain, found in group.items()}
     return (
         f"# Perception model, pruned\n\nMade from release {base} by structured pruning of {result.ratio:.0%} of its "
-        f"blocks' inner widths, fine-tuned after each step ({result.end}). One image takes {result.latency_ms:.1f} ms on "
-        f"one thread of the machine that made it.\n\n{_table(rows)}\n"
+        f"blocks' inner widths, fine-tuned after each step ({result.end}). One image takes {result.latency_ms:.1f} ms "
+        f"on one thread of the machine that made it.\n\n{_table(rows)}\n"
     )
 
 
