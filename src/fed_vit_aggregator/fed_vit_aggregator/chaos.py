@@ -128,7 +128,7 @@ class Chaos:
             self.faults["respawn"] += self.fleet.respawn()
             return condition(state)
 
-        self.fleet.wait(watched, ROUND_TIMEOUT_S)
+        self.fleet.cloud.wait(watched, ROUND_TIMEOUT_S)
 
 
 def compare(folder: Path, rounds: int, kills: int, seed: int, say: Callable[[str], None]) -> dict:

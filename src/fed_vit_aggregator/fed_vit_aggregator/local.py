@@ -10,7 +10,8 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -27,6 +28,7 @@ from fed_vit_autorl.deployment.processes import dying_with_parent
 HOST = "127.0.0.1"
 NICE = ("nice", "-n", "15")  # vehicles that share the machine come first
 START_TIMEOUT_S = 120.0
+POLL_S = 0.5
 
 
 class LocalCloud:
@@ -104,6 +106,16 @@ class LocalCloud:
         """What the page shows."""
         with self.client() as client:
             return client.get("/api/state").raise_for_status().json()
+
+    def wait(self, condition: Callable[[dict], bool], timeout_s: float) -> dict:
+        """The first state that fulfils the condition, the aggregator away or not meanwhile; raises TimeoutError."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            with suppress(httpx.HTTPError):
+                if condition(state := self.state()):
+                    return state
+            time.sleep(POLL_S)
+        raise TimeoutError(f"not so after {timeout_s} s; logs are in {self.folder}")
 
     def start_aggregator(self) -> None:
         """Returns once it answers; raises RuntimeError with its last words if it doesn't."""

@@ -69,12 +69,12 @@ class Region:
         """Returns once the first round has begun: seconds until then."""
         started = time.monotonic()
         self._fleet.start()
-        self._fleet.wait(lambda state: bool(state["rounds"]), TIMEOUT_S)
+        self._fleet.cloud.wait(lambda state: bool(state["rounds"]), TIMEOUT_S)
         return time.monotonic() - started
 
     def finish(self, version: int) -> RegionResult:
         """Waits for a release, or for the end of the last round where there is nobody above who makes them."""
-        state = self._fleet.wait(lambda state: self._done(state, version), TIMEOUT_S)
+        state = self._fleet.cloud.wait(lambda state: self._done(state, version), TIMEOUT_S)
         rounds = state["rounds"]
         updates, refused = sum(each["updates"] for each in rounds), sum(state["refused"].values())
         return RegionResult([each["seconds"] for each in rounds], updates, refused, self._cost())

@@ -44,9 +44,8 @@ RETRY_AFTER_FAULT_S = 5.0
 
 
 def _s3(settings: S3) -> S3Objects:
-    from fed_vit_autorl.federated.cloud.s3_objects import (
-        S3Objects,  # boto3 takes half a second that most fleets don't need
-    )
+    # boto3 takes half a second that most fleets don't need.
+    from fed_vit_autorl.federated.cloud.s3_objects import S3Objects
 
     return S3Objects(settings)
 

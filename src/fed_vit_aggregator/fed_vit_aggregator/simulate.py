@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -78,11 +77,7 @@ def _run(running: Engine, rounds: int) -> tuple[float, list[RegionResult]]:
 
 def _seconds(cloud: LocalCloud) -> list[float]:
     """Of each round, once the last one has ended: a little after its release is with the regions."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not (state := cloud.state())["finished"]:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the rounds haven't ended after {TIMEOUT_S} s")
-        time.sleep(0.1)
+    state = cloud.wait(lambda state: state["finished"], TIMEOUT_S)
     return [each["seconds"] for each in state["rounds"]]
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -91,23 +89,6 @@ class VirtualFleet:
         for index in ended:
             self.start_host(index)
         return len(ended)
-
-    def state(self) -> dict | None:
-        """What the page shows; None while the aggregator is away."""
-        try:
-            return self.cloud.state()
-        except httpx.HTTPError:
-            return None
-
-    def wait(self, condition: Callable[[dict], bool], timeout_s: float) -> dict:
-        """The first state that fulfils the condition; raises TimeoutError."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            state = self.state()
-            if state is not None and condition(state):
-                return state
-            time.sleep(0.5)
-        raise TimeoutError(f"not so after {timeout_s} s; logs are in {self.folder}")
 
     def stop(self) -> None:
         """Everything; safe to repeat."""

@@ -47,19 +47,19 @@ def taken(fleet, step):
 def test_the_sum_of_the_survivors_comes_out_after_kills_everywhere(fleet):
     fleet.hold.touch()
     fleet.start()
-    fleet.wait(lambda state: taken(fleet, Step.READY) == set(VEHICLES), 60.0)
+    fleet.cloud.wait(lambda state: taken(fleet, Step.READY) == set(VEHICLES), 60.0)
     fleet.kill_host(3)  # for good: its keys and shares are out, its update never comes
     fleet.kill_host(0)
     fleet.start_host(0)
     fleet.cloud.stop_aggregator(kill=True)
     fleet.cloud.start_aggregator()
     fleet.hold.unlink()
-    state = fleet.wait(lambda state: bool(state["rounds"]) and state["rounds"][0]["updates"] == 3, 60.0)
+    state = fleet.cloud.wait(lambda state: bool(state["rounds"]) and state["rounds"][0]["updates"] == 3, 60.0)
     fleet.kill_host(1)
     fleet.start_host(1)
-    state = fleet.wait(lambda state: state["finished"], 120.0)
+    state = fleet.cloud.wait(lambda state: state["finished"], 120.0)
     assert [(r["phase"], r["updates"]) for r in state["rounds"]] == [("released", 3)]
-    fleet.wait(lambda state: not taken(fleet, Step.SHARES), 30.0)  # nothing is kept of an ended session
+    fleet.cloud.wait(lambda state: not taken(fleet, Step.SHARES), 30.0)  # nothing is kept of an ended session
     found = safetensors.numpy.load_file(fleet.cloud.folder / "state" / "releases" / "2" / "linear.safetensors")
     before = safetensors.numpy.load_file(fleet.folder / "base" / "linear.safetensors")
     model = {f"linear/{name}": before[name] for name in sorted(before)}

@@ -66,14 +66,14 @@ def test_regions_learn_one_model_as_one_flat_fleet_would(fleet):
         region.hold.touch()
         region.start()
     north = regions["north"]
-    north.wait(lambda state: bool(state["rounds"]), 90.0)
+    north.cloud.wait(lambda state: bool(state["rounds"]), 90.0)
     north.cloud.stop_aggregator(kill=True)
     north.cloud.start_aggregator()
     for region in regions.values():
         region.hold.unlink()
     south = regions["south"]
-    south.wait(lambda state: state["releases"][-1]["version"] == ROUNDS + 1, 180.0)
-    north.wait(lambda state: state["releases"][-1]["version"] == ROUNDS + 1, 60.0)
+    south.cloud.wait(lambda state: state["releases"][-1]["version"] == ROUNDS + 1, 180.0)
+    north.cloud.wait(lambda state: state["releases"][-1]["version"] == ROUNDS + 1, 60.0)
     assert [each["phase"] for each in cloud.state()["rounds"]] == ["released"] * ROUNDS
     before = weights(cloud, 1)
     model = {f"linear/{name}": before[name] for name in sorted(before)}

@@ -126,9 +126,7 @@ class WorldNode(Node):
         """Repeats the first frame until every vehicle has answered it: its nodes may still be loading."""
         until = time.monotonic() + self._parameters.start_timeout
         while rclpy.ok() and self._missing() and time.monotonic() < until:
-            self._publish_time()
-            for role, bridge in self._bridges.items():
-                bridge.publish(seen[role])
+            self._publish_frame(executor, seen, time.monotonic())
             repeat = time.monotonic() + REPEAT_S
             while self._missing() and (left := repeat - time.monotonic()) > 0.0:
                 executor.spin_once(timeout_sec=left)
