@@ -1,5 +1,6 @@
 """Engines: cached under all that decides what they are, never built in passing; PyTorch as another runtime."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from fed_vit_autorl.deployment import keys, release
 from fed_vit_autorl.deployment.release import Reason, ReleaseRefused
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.engine_build import engine
-from fed_vit_autorl.edge.engine_cache import EngineCache, EngineKey, digest_of
+from fed_vit_autorl.edge.engine_cache import KEPT, EngineCache, EngineKey, digest_of
 from fed_vit_autorl.edge.runtime import RuntimeReason, RuntimeRefused
 from fed_vit_autorl.models.packaging import perception_files
 from fed_vit_autorl.models.perception import ViTPerception
@@ -60,6 +61,17 @@ def test_a_damaged_engine_counts_as_none(tmp_path):
     [path] = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     assert cache.get(KEY) is None
+
+
+def test_engines_that_nobody_used_for_long_make_room(tmp_path):
+    cache = EngineCache(tmp_path)
+    names = [replace(KEY, graph=f"{index:064x}") for index in range(KEPT + 1)]
+    for age, key in enumerate(names[:-1]):
+        cache.put(key, b"engine")
+        os.utime(tmp_path / f"{key.digest}.engine", (age, age))
+    assert cache.get(names[0]) == b"engine"  # the oldest, used again
+    cache.put(names[-1], b"engine")
+    assert [index for index, key in enumerate(names) if cache.get(key) is None] == [1]
 
 
 def test_weights_are_told_apart_by_name_shape_type_and_value():

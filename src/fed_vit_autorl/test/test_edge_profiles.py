@@ -1,5 +1,7 @@
 """Profiles: lighter forms of a model pass the golden batch, a broken one is refused, scenes choose among them."""
 
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -11,9 +13,11 @@ from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.release import Reason, ReleaseRefused
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.dynamic_quantizer import DynamicQuantizer
+from fed_vit_autorl.edge.engine_cache import EngineCache
 from fed_vit_autorl.edge.perceiver import Seen
+from fed_vit_autorl.edge.prepared import NotMade, prepared
 from fed_vit_autorl.edge.profiles import PROFILES
-from fed_vit_autorl.edge.runtime import RuntimeReason, RuntimeRefused
+from fed_vit_autorl.edge.runtime import RuntimeOptions, RuntimeReason, RuntimeRefused
 from fed_vit_autorl.models.detection import Detections
 from fed_vit_autorl.models.packaging import perception_files
 from fed_vit_autorl.models.perception import ViTPerception
@@ -35,8 +39,8 @@ def base(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_each_profile_takes_float32_and_stays_near_the_golden_outputs(base, name):
-    loaded = runtime.load(*base, profile=name)
+def test_each_profile_takes_float32_and_stays_near_the_golden_outputs(base, name, tmp_path):
+    loaded = runtime.load(*base, options=RuntimeOptions(cache=tmp_path), profile=name)
     image = np.random.default_rng(1).random((1, 3, 64, 96), np.float32)
     full = runtime.load(*base).run({"image": image})
     outputs = loaded.run({"image": image})
@@ -58,6 +62,23 @@ def test_static_quantisation_needs_samples(base):
         PROFILES["int8_static"].make(graph, weights, {})
 
 
+def test_a_lighter_form_is_made_once_and_kept(base, tmp_path, monkeypatch):
+    graph, weights = release.read_file(*base, "perception.onnx"), release.read_weights(*base, "perception")
+    cache = EngineCache(tmp_path)
+    made = prepared(graph, weights, {}, "int8", cache)
+    assert made == PROFILES["int8"].make(graph, weights, {})
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")  # nothing more can be made
+    assert prepared(graph, weights, {}, "int8", cache) == made
+    with pytest.raises(NotMade):
+        prepared(graph, {name: 2 * tensor for name, tensor in weights.items()}, {}, "int8", cache)
+
+
+def test_a_form_that_cannot_be_made_is_refused_with_the_reason(base, tmp_path):
+    graph, weights = release.read_file(*base, "perception.onnx"), release.read_weights(*base, "perception")
+    with pytest.raises(NotMade, match="needs samples"):
+        prepared(graph, weights, {}, "int8_static", EngineCache(tmp_path))
+
+
 def overflowing(base, folder):
     """The same model with the last block's hidden layer scaled up and down again: exact in float32, beyond half's
     65504."""
@@ -76,7 +97,7 @@ def test_a_half_precision_graph_that_overflows_is_refused_and_the_full_one_is_no
     broken = overflowing(base, tmp_path / "overflowing")
     runtime.load(*broken).close()
     with pytest.raises(ReleaseRefused) as caught:
-        runtime.load(*broken, profile="half")
+        runtime.load(*broken, options=RuntimeOptions(cache=tmp_path), profile="half")
     assert caught.value.reason == Reason.GOLDEN_MISMATCH
 
 

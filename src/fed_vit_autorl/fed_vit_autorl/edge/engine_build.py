@@ -11,8 +11,9 @@ from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.release import ReleaseRefused
 from fed_vit_autorl.evaluation.released import release_options, verified
 
+from .engine_cache import EngineCache
 from .profiles import PROFILES
-from .runtime import RuntimeOptions, RuntimeRefused, as_floats, check_golden, check_weights
+from .runtime import RuntimeRefused, as_floats, check_golden, check_weights
 
 
 @click.group()
@@ -52,5 +53,5 @@ def build(model: Path, trusted: tuple[Path, ...], name: str, profile: str, cache
         runtime.close()
     except (ReleaseRefused, RuntimeRefused) as error:
         raise CommandError(str(error)) from error
-    native_tensorrt.cache_of(RuntimeOptions(cache=cache)).put(key, plan)
+    EngineCache(cache).put(key, plan)
     emit({"engine": key.digest, "bytes": len(plan), "profile": profile}, as_json)

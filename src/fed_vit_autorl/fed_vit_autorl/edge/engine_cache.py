@@ -1,10 +1,12 @@
-"""Engines built beforehand, kept under everything that decides what they are."""
+"""Engines and lighter forms of models that were made before, kept under everything that decides what they are."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import numpy as np
 
 from fed_vit_autorl.files import write_file
 
+DEFAULT_FOLDER = Path("~/.cache/fed-vit-autorl/engines")
 MAX_ENGINE_BYTES = 4 << 30
+KEPT = 32
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,10 @@ class EngineKey:
 
 
 class EngineCache:
-    """A folder with one file per engine, whose first 32 bytes are the SHA-256 of the rest."""
+    """A folder with one file per engine, whose first 32 bytes are the SHA-256 of the rest; the 32 last used stay."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = (folder or DEFAULT_FOLDER).expanduser()
 
     def get(self, key: EngineKey) -> bytes | None:
         """The engine, or None when there is none or its file is damaged."""
@@ -50,12 +54,17 @@ class EngineCache:
                 content = stream.read(MAX_ENGINE_BYTES)
         except FileNotFoundError:
             return None
+        with suppress(PermissionError):  # a folder that came with the machine's image is not ours to touch
+            os.utime(self._path(key))
         engine = content[32:]
         return engine if hashlib.sha256(engine).digest() == content[:32] else None
 
     def put(self, key: EngineKey, engine: bytes) -> None:
         """Keep the engine; the file appears whole or not at all. Raises OSError."""
         write_file(self._path(key), hashlib.sha256(engine).digest() + engine)
+        by_use = sorted(self.folder.glob("*.engine"), key=lambda path: path.stat().st_mtime_ns)
+        for path in by_use[:-KEPT]:
+            path.unlink(missing_ok=True)
 
     def _path(self, key: EngineKey) -> Path:
         return self.folder / f"{key.digest}.engine"

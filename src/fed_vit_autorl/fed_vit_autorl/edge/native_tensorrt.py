@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -21,7 +20,6 @@ from .profiles import embedded, input_shapes
 from .runtime import ModelRuntime, RuntimeOptions, RuntimeReason, RuntimeRefused, register
 
 WORKSPACE_BYTES = 1 << 30
-DEFAULT_CACHE = Path("~/.cache/fed-vit-autorl/engines")
 
 
 class TensorRtRuntime(ModelRuntime):
@@ -99,15 +97,10 @@ def build_engine(graph: bytes, weights: Mapping[str, np.ndarray]) -> bytes:
     return bytes(plan)
 
 
-def cache_of(options: RuntimeOptions) -> EngineCache:
-    """The cache that these options name."""
-    return EngineCache((options.cache or DEFAULT_CACHE).expanduser())
-
-
 @register("native_tensorrt")
 def _factory(graph: bytes, weights: Mapping[str, np.ndarray], options: RuntimeOptions) -> ModelRuntime:
     """Never builds: an engine that is not in the cache is refused, with the command that builds it."""
-    plan = cache_of(options).get(engine_key(graph, weights, options.profile))
+    plan = EngineCache(options.cache).get(engine_key(graph, weights, options.profile))
     if plan is None:
         detail = f"run: fedvit engine build --profile {options.profile}"
         raise RuntimeRefused(RuntimeReason.ENGINE_NOT_BUILT, detail)

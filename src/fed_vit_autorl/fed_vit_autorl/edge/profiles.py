@@ -25,14 +25,15 @@ Model = tuple[bytes, Tensors]
 
 @dataclass(frozen=True)
 class Profile:
-    """`make` turns a model into its lighter form; `tolerance` is the relative error that its golden outputs may
-    have.
+    """`make` turns a model into its lighter form, all of it in the graph; `tolerance` is the relative error that its
+    golden outputs may have; `instant` is one that leaves the model as it is.
 
     Some forms need to see what the model will see: samples are float32 inputs by name, their batch the first axis.
     """
 
     make: Callable[[bytes, Tensors, Tensors], Model]
     tolerance: float
+    instant: bool = False
 
 
 class Rows:
@@ -101,7 +102,7 @@ def half(graph: bytes, weights: Tensors, samples: Tensors) -> Model:
 
 
 PROFILES: dict[str, Profile] = {
-    "full": Profile(full, 1e-3),
+    "full": Profile(full, 1e-3, instant=True),
     "int8": Profile(int8, 0.05),
     "int8_static": Profile(int8_static, 0.2),
     "int4": Profile(int4, 0.2),

@@ -21,6 +21,8 @@ from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.release import Manifest, Reason, ReleaseRefused
 from fed_vit_autorl.refusal import Refused
 
+from .engine_cache import EngineCache
+from .prepared import NotMade, prepared
 from .profiles import PROFILES
 
 
@@ -31,6 +33,7 @@ class RuntimeReason(StrEnum):
     PROVIDER_UNAVAILABLE = "provider_unavailable"
     UNKNOWN_PROFILE = "unknown_profile"
     ENGINE_NOT_BUILT = "engine_not_built"
+    PROFILE_NOT_MADE = "profile_not_made"
     BAD_INPUTS = "bad_inputs"
 
 
@@ -40,7 +43,7 @@ class RuntimeRefused(Refused):
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """threads: threads of one inference. cache: folder of prebuilt engines, for providers that build some.
+    """threads: threads of one inference. cache: folder of engines and of lighter forms that were made before.
 
     `load` fills in the model's architecture, for providers that build the network themselves, and the profile in force.
     """
@@ -130,7 +133,11 @@ def load(
     golden = release.unpack_golden(release.read_file(folder, manifest, release.GOLDEN), model)
     check_weights(graph, weights)
     options = replace(options, architecture=manifest.architecture.get(model), profile=profile)
-    runtime = create(*PROFILES[profile].make(graph, weights, as_floats(golden[0])), provider, options)
+    try:
+        lighter = prepared(graph, weights, as_floats(golden[0]), profile, EngineCache(options.cache))
+    except NotMade as error:
+        raise RuntimeRefused(RuntimeReason.PROFILE_NOT_MADE, str(error)) from error
+    runtime = create(*lighter, provider, options)
     try:
         if expected_inputs is not None and dict(expected_inputs) != runtime.input_shapes:
             found = f"takes {runtime.input_shapes}, the caller feeds {dict(expected_inputs)}"
