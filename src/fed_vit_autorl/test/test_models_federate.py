@@ -80,6 +80,24 @@ def test_an_interrupted_run_goes_on_to_the_same_end(place, tmp_path):
         np.testing.assert_array_equal(resumed[name], tensor)
 
 
+def test_a_round_that_was_cut_off_is_done_again(place, tmp_path):
+    """The vehicles had trained in it already, and remember what they did."""
+    straight = run(training(place, tmp_path / "straight"))
+    measured = []
+
+    def fail_in_the_second_round(weights):
+        measured.append(weights)
+        if len(measured) == 2:
+            raise OSError
+        return {}
+
+    with pytest.raises(OSError):  # noqa: PT011
+        run(training(place, tmp_path / "cut", fail_in_the_second_round))
+    again = run(training(place, tmp_path / "cut"))
+    for name, tensor in straight.items():
+        np.testing.assert_array_equal(again[name], tensor)
+
+
 def test_drives_train_together_and_the_release_can_be_evaluated(place, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "ProcessPoolExecutor", lambda jobs, mp_context: ThreadPoolExecutor(jobs))
     torch.manual_seed(0)

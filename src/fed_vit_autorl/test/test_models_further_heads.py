@@ -108,7 +108,7 @@ def test_labels_that_nobody_has_train_nothing():
     bare = Sample(np.zeros((*SIZE, 3), np.uint8), CAMERA, labels=Labels.unknown(*SIZE))
     model, batch = everything(), collate([bare], SIZE)
     assert not batch.targets.further
-    assert set(model.loss(model.raw(*batch.inputs), batch.targets)) == {"class", "box", "masks", "semantic"}
+    assert set(model.loss(model.raw(*batch.inputs), batch.targets)) == {"masks", "semantic"}
 
 
 def test_heads_that_do_not_exist_or_must_exist_are_refused():

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from fed_vit_autorl.data.lidar import FAR, padded
-from fed_vit_autorl.data.sample import CameraModel, Sample
+from fed_vit_autorl.data.sample import CameraModel, Sample, base_from_optical
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.models.backbone import count_parameters
 from fed_vit_autorl.models.export import export_graph, weights_of
-from fed_vit_autorl.models.multimodal import MultiModalViT
+from fed_vit_autorl.models.multimodal import MultiModalViT, PointPicture, projection_of
 from fed_vit_autorl.models.packaging import build
 from fed_vit_autorl.models.temporal import TemporalViT, temporal_loss
 
@@ -93,6 +93,18 @@ def test_fusion_learns_what_a_black_picture_hides():
     assert loss.item() < 0.3
 
 
+def test_a_point_is_painted_where_the_camera_sees_it():
+    """25 m ahead of a camera 1.2 m ahead and 1.5 m up with f = 160 px: u = 48 - 160·(y / 23.8) · 96/320, and so on."""
+    camera = CameraModel(320, 192, np.array([[160.0, 0, 160], [0, 160, 96], [0, 0, 1]]), base_from_optical(1.2, 0, 1.5))
+    points = np.full((1, 8, 4), FAR, np.float32)
+    points[0, :4] = [[25, 8, 0.2, 1], [-25, 8, 0.2, 1], [25, 40, 0.2, 1], [0.8, 0, 1.5, 1]]  # one ahead, others unseen
+    painted = PointPicture(projection_of(camera))(torch.from_numpy(points), (8, 12)).detach()
+    pixels, _ = camera.resized(96, 64).project(points[0, :1, :3])
+    assert pixels[0] == pytest.approx([48 - 160 * 8 / 23.8 * 96 / 320, 32 + 160 * 1.3 / 23.8 * 64 / 192])
+    column, row = (pixels[0] // 8).astype(int)
+    assert painted.abs().sum(1).nonzero().tolist() == [[0, row, column]]
+
+
 def test_a_samples_points_become_rows_in_base_link():
     raised = np.eye(4)
     raised[2, 3] = 1.9
@@ -149,6 +161,16 @@ def test_motion_is_seen_in_the_past_and_only_there():
     assert moving > 0.7
     assert still < 0.3
     torch.testing.assert_close(frozen[0], frozen[1])  # a single frame cannot tell the two apart
+
+
+def test_what_rarely_moves_weighs_in_the_motion_loss():
+    """1 pixel of 100 moves, nothing is seen: cross entropy is 0.06, dice 1 - (2 · 0.01 + 1) / (1 + 1 + 1)."""
+    motion = torch.zeros(1, 1, 10, 10)
+    motion[0, 0, 5, 5] = 1
+    raw = {"motion": torch.full((1, 1, 10, 10), float(np.log(0.01 / 0.99))), "trajectory": torch.zeros(1, 20, 2)}
+    cross = -(np.log(0.01) + 99 * np.log(0.99)) / 100
+    parts = temporal_loss(raw, motion, torch.zeros(1, 20, 2))
+    assert parts["motion"].item() == pytest.approx(cross + 1 - 1.02 / 3, abs=1e-5)
 
 
 def test_unlabelled_motion_and_unknown_waypoints_do_not_train():

@@ -12,7 +12,7 @@ from fed_vit_autorl.models.batches import Batches, collate, repeat_factors
 from fed_vit_autorl.models.export import weights_of
 from fed_vit_autorl.models.packaging import build, perception_files
 from fed_vit_autorl.models.perception import ViTPerception
-from fed_vit_autorl.models.training import Progress, TrainingOptions, fit, fit_folder
+from fed_vit_autorl.models.training import Progress, Stretch, TrainingOptions, fit, fit_folder
 
 torch.set_num_threads(1)
 SIZE = (64, 96)
@@ -86,6 +86,18 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_stopped(tmp_path, monk
     fit(resumed, batches(), options, Progress(lambda step, parts: steps.append(step)), tmp_path / "checkpoint.pt")
     assert steps == [2, 3]
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, msg=name)
+
+
+def test_a_training_in_stretches_is_the_same_training(tmp_path):
+    """Nobody changes the weights between them here: what is left is the optimizer's memory, the schedule, the draws."""
+    options = TrainingOptions(6, 4, 1e-3)
+    whole, pieces = small(), small()
+    fit(whole, batches(), options)
+    for last in (2, 5, 6):
+        before, after = tmp_path / f"{last}.pt", tmp_path / f"{min(last + 3, 6)}.pt"
+        fit(pieces, batches(), options, stretch=Stretch(last, before, after))
+    for (name, a), b in zip(whole.state_dict().items(), pieces.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, msg=name)
 
 

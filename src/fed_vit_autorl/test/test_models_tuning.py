@@ -4,6 +4,7 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 
+from fed_vit_autorl.data.sample import CameraModel
 from fed_vit_autorl.models.collect import Drive
 from fed_vit_autorl.models.tracking import EXPERIMENT, Tracker
 from fed_vit_autorl.models.training_setup import TrainPerception
@@ -35,4 +36,4 @@ def test_what_is_tried_stands_in_the_stated_space_and_builds():
     assert {one.model.depth for one in tried} == {4, 6, 8}
     assert {one.training.steps for one in tried} == {8}
     assert all(one.augmentation["flip"] == 0.5 and 0 <= one.augmentation["light"] <= 0.8 for one in tried)
-    assert len(tried[0].model.build().backbone.vit.blocks) == tried[0].model.depth
+    assert len(tried[0].model.build(CameraModel.nominal(320, 192)).backbone.vit.blocks) == tried[0].model.depth

@@ -125,14 +125,17 @@ class Backbone(nn.Module):
         self.img_size = tuple(img_size)
 
     def forward(
-        self, image: Tensor, others: Tensor | None = None, fusion_layer: int = 0
+        self, image: Tensor, others: Tensor | None = None, fusion_layer: int = 0, painted: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Image (B, 3, H, W) in [0, 1] → tokens (B, D, H/p, W/p), detail (B, 24, H/4, W/4) and (B, 64, H/8, W/8).
 
         others (B, M, D): tokens of another sensor that take part in attention from block `fusion_layer` on.
+        painted (B, 64, H/8, W/8): what another sensor has at each place of the picture.
         """
         image = (image - self.mean) * self.gain if self.pretrained else image - 0.45
         fine, coarse = self.detail(image)
+        if painted is not None:
+            coarse = coarse + painted
         seen = coarse if self.stem == "conv" else image
         if others is not None:
             tokens = self._fused(seen, others, fusion_layer)[:, self.vit.num_prefix_tokens :]

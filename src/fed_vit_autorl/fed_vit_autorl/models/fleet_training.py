@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ import safetensors.numpy
 import torch
 
 from fed_vit_autorl.data.augmentation import Augmenter
-from fed_vit_autorl.data.datasets import Purpose, Subset, open_dataset
+from fed_vit_autorl.data.datasets import Purpose, open_dataset
+from fed_vit_autorl.data.sample import Sample
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
 from fed_vit_autorl.federated.local import ProximalTerm
 from fed_vit_autorl.federated.pipeline import Pipeline
@@ -25,28 +27,33 @@ from fed_vit_autorl.federated.update import Layout, Tensors, Update, UpdateMetad
 
 from .batches import Batches
 from .packaging import build
-from .training import Progress, TrainingOptions, fit
+from .training import Progress, Stretch, TrainingOptions, fit
 
 GLOBAL, PROGRESS = "global.safetensors", "progress.json"
+OPTIMIZER, RESIDUAL = "optimizer.pt", "residual.safetensors"
 AUGMENTATION = {"flip": 0.5, "crop": 0.4, "zoom": 0.4, "colour": 0.5, "light": 0.6}
 KEPT_SAMPLES = 512
-"""Decoded ones that a vehicle's training keeps in memory: about 1.4 MB each for CamVid's pictures."""
-FINAL_RATE = 0.1
-"""Share of the learning rate that is left in the last round."""
+"""Decoded ones that a process keeps in memory: about 1.4 MB each for CamVid's pictures."""
 
 
 @dataclass(frozen=True)
 class VehicleTask:
-    """One vehicle's training in one round, in a process of its own; `folder` keeps what it remembers between rounds."""
+    """One vehicle's training in one round, in a process of its own: steps up to `last` of the `options`.
+
+    `before` and `after`: folders of what it remembers from round to round: its optimizer's memory (without which every
+    round would begin with blind steps) and what compression kept back.
+    """
 
     vehicle: str
     data: str
     indices: tuple[int, ...]
     architecture: Mapping
     base: Path
-    folder: Path
+    before: Path
+    after: Path
     round: int
     options: TrainingOptions
+    last: int
     stages: list
     strategy: dict[str, float]
 
@@ -56,22 +63,30 @@ def train_vehicle(task: VehicleTask) -> bytes:
     torch.set_num_threads(1)
     weights = safetensors.numpy.load_file(task.base)
     model = build(task.architecture, weights)
-    data = Subset(open_dataset(task.data, Purpose.TRAIN), task.indices)
-    options = task.options
-    load = lru_cache(KEPT_SAMPLES)(data.load)
-    batches = Batches(load, len(data), model.img_size, options.batch_size, Augmenter(AUGMENTATION), options.seed)
+    options, load = task.options, _reader(task.data)
+    count = len(task.indices)
+    batches = Batches(
+        lambda drawn: load(task.indices[drawn]), count, model.img_size, options.batch_size, Augmenter(AUGMENTATION),
+        options.seed,
+    )  # fmt: skip
     terms = [ProximalTerm(model, task.strategy["proximal_mu"]).correct] if "proximal_mu" in task.strategy else []
-    losses = fit(model, batches, options, Progress(after_backward=terms))
+    task.after.mkdir(parents=True, exist_ok=True)
+    stretch = Stretch(task.last, task.before / OPTIMIZER, task.after / OPTIMIZER)
+    losses = fit(model, batches, options, Progress(after_backward=terms), stretch=stretch)
     delta = {name: tensor.detach().numpy() - weights[name] for name, tensor in model.state_dict().items()}
-    metadata = UpdateMetadata(task.round, task.round - 1, task.vehicle, len(data), losses)
+    metadata = UpdateMetadata(task.round, task.round - 1, task.vehicle, count, losses)
     pipeline = Pipeline.from_config(task.stages, Layout.of(delta))
-    residual = task.folder / "residual.safetensors"
-    if residual.exists():
-        pipeline.load_state_dict(safetensors.numpy.load_file(residual))
+    if (task.before / RESIDUAL).exists():
+        pipeline.load_state_dict(safetensors.numpy.load_file(task.before / RESIDUAL))
     encoded = pipeline.encode(Update(delta, metadata))
-    task.folder.mkdir(parents=True, exist_ok=True)
-    safetensors.numpy.save_file(pipeline.state_dict(), residual)
+    safetensors.numpy.save_file(pipeline.state_dict(), task.after / RESIDUAL)
     return encoded
+
+
+@lru_cache(1)
+def _reader(data: str) -> Callable[[int], Sample]:
+    """Samples of a data set by index; those read before are in memory, for the rounds that this process still does."""
+    return lru_cache(KEPT_SAMPLES)(open_dataset(data, Purpose.TRAIN).load)
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -85,6 +100,9 @@ class Round(msgspec.Struct, frozen=True):
 
 class FleetTraining:
     """Rounds over a partition {vehicle: indices of `data`}; an interrupted run in `folder` is gone on with.
+
+    The learning rate warms up and decays once, over all rounds: to a vehicle they are one training, whose weights are
+    averaged with the others' on the way.
 
     `weights` are those of round 0; `evaluate` gives the figures of a model after each round.
     """
@@ -122,6 +140,8 @@ class FleetTraining:
         while len(self.rounds) < self._rounds:
             done = self._round(len(self.rounds) + 1, workers)
             self.rounds.append(done)
+            for vehicle in self._parts:  # what this round began with is needed no more
+                shutil.rmtree(self._memory(vehicle, done.round - 1), ignore_errors=True)
             safetensors.numpy.save_file(self.weights, self._folder / GLOBAL)
             (self._folder / PROGRESS).write_bytes(msgspec.json.encode(self.rounds))
             report(done)
@@ -146,15 +166,18 @@ class FleetTraining:
 
     def _task(self, vehicle: str, base: Path, number: int) -> VehicleTask:
         training, indices = self._config.training, tuple(self._parts[vehicle])
-        left = FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * (number - 1) / self._rounds))
+        steps = math.ceil(training.epochs * len(indices) / training.batch_size)
         options = TrainingOptions(
-            steps=math.ceil(training.epochs * len(indices) / training.batch_size),
+            steps=self._rounds * steps,
             batch_size=training.batch_size,
-            learning_rate=self._config.federation.client_lr * left,
-            seed=1000 * self._config.federation.seed + number,
+            learning_rate=self._config.federation.client_lr,
+            seed=self._config.federation.seed,
         )
-        folder = self._folder / vehicle.replace("/", "_")
+        before, after = (self._memory(vehicle, one) for one in (number - 1, number))
         return VehicleTask(
-            vehicle, self._data, indices, self._architecture, base, folder, number, options, self._config.stages,
-            self._strategy.client_settings(),
+            vehicle, self._data, indices, self._architecture, base, before, after, number, options, number * steps,
+            self._config.stages, self._strategy.client_settings(),
         )  # fmt: skip
+
+    def _memory(self, vehicle: str, number: int) -> Path:
+        return self._folder / vehicle.replace("/", "_") / str(number)

@@ -13,7 +13,7 @@ from fed_vit_autorl.data.classes import MASKS, OBJECT_CLASSES, SEMANTIC_CLASSES,
 
 from .further_heads import OccupancyHead, SolidHead
 from .heads import STRIDE, DetectionHead
-from .losses import Targets, assign, at_mask_stride, detection_loss, mask_loss, semantic_loss
+from .losses import Targets, assign, at_mask_stride, detection_loss, overlap_loss, semantic_loss
 
 Raw = dict[str, Tensor]
 Size = tuple[int, int]
@@ -50,6 +50,8 @@ def _detections(raw: Raw, size: Size) -> tuple[Tensor, ...]:
 
 
 def _detection_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor]:
+    if not targets.objects_known.any():
+        return {}
     grid = size[0] // STRIDE, size[1] // STRIDE
     class_loss, box_loss = detection_loss(raw["logits"], raw["boxes"], targets, grid)
     return {"class": class_loss, "box": 2 * box_loss}
@@ -69,21 +71,19 @@ def _solid_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor]:
     return {"solids": error[learned].sum() / learned.sum().clamp(min=1)}
 
 
-def _known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over what is labelled (0, 1; 255 is not); 0 of nothing."""
-    known = (labels != UNLABELLED).float()
-    cross = functional.binary_cross_entropy_with_logits(logits, (labels == 1).float(), known, reduction="sum")
-    return cross / known.sum().clamp(min=1)
-
-
 def _occupancy_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor]:
     labels = targets.further.get("occupancy")
-    return {} if labels is None else {"occupancy": _known_cross_entropy(raw["occupancy"][:, 0], labels)}
+    if labels is None:
+        return {}
+    known = (labels != UNLABELLED).float()
+    wanted = (labels == 1).float()
+    cross = functional.binary_cross_entropy_with_logits(raw["occupancy"][:, 0], wanted, known, reduction="sum")
+    return {"occupancy": cross / known.sum().clamp(min=1)}
 
 
 def _motion_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor]:
     labels = targets.further.get("moving")
-    return {} if labels is None else {"motion": _known_cross_entropy(raw["motion"][:, 0], at_mask_stride(labels))}
+    return {} if labels is None else {"motion": overlap_loss(raw["motion"], at_mask_stride(labels).unsqueeze(1))}
 
 
 def _risk_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ HEADS: dict[str, Head] = {
         lambda module, seen: {"masks": module(seen.stride4)},
         MASKS,
         lambda raw, size: raw["masks"].sigmoid().split(1, 1),
-        lambda raw, targets, size: {"masks": mask_loss(raw["masks"], targets.masks)},
+        lambda raw, targets, size: {"masks": overlap_loss(raw["masks"], at_mask_stride(targets.masks))},
     ),
     "semantic": Head(
         lambda tokens, width: nn.Conv2d(width // 2, len(SEMANTIC_CLASSES), 1),

@@ -105,9 +105,11 @@ def detection_loss(logits: Tensor, boxes: Tensor, targets: Targets, size: tuple[
     return class_loss, ((1 - generalised) * quality[positive]).sum() / normaliser
 
 
-def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Binary cross entropy + dice over labelled pixels. logits (B, M, h, w); masks uint8 (B, M, H, W) at full size."""
-    masks = at_mask_stride(masks)
+def overlap_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Binary cross entropy + dice over labelled pixels, 0 without any; logits (B, M, h, w), masks uint8 likewise.
+
+    Dice (Milletari et al., V-Net, 2016) is worth the same for a mask of a few pixels as for one of half the picture.
+    """
     known = (masks != UNLABELLED).to(logits.dtype)
     wanted = (masks == 1).to(logits.dtype)
     cross = functional.binary_cross_entropy_with_logits(logits, wanted, weight=known, reduction="sum")

@@ -10,6 +10,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .losses import overlap_loss
+
 WAYPOINTS = 20
 WAYPOINT_SCALE_M = 10.0
 MOTION_STRIDE = 4
@@ -113,8 +115,6 @@ class TemporalViT(nn.Module):
 def temporal_loss(raw: dict[str, Tensor], motion: Tensor, trajectory: Tensor) -> dict[str, Tensor]:
     """Parts of the loss: motion (B, 1, H/4, W/4) holds 0, 1 and 255 = unlabelled; trajectory (B, 20, 2) [m], NaN
     unknown."""
-    known = (motion != 255).float()
-    cross = functional.binary_cross_entropy_with_logits(raw["motion"], (motion == 1).float(), known, reduction="sum")
     driven = ~trajectory.isnan()
     error = functional.smooth_l1_loss(raw["trajectory"], trajectory.nan_to_num(), reduction="none") * driven
-    return {"motion": cross / known.sum().clamp(min=1), "trajectory": error.sum() / driven.sum().clamp(min=1)}
+    return {"motion": overlap_loss(raw["motion"], motion), "trajectory": error.sum() / driven.sum().clamp(min=1)}

@@ -27,6 +27,7 @@ from .training_setup import (
     TrainPerception,
     as_metrics,
     batches_of,
+    camera_of,
     collected,
     figures_by_domain,
     packaged,
@@ -78,7 +79,7 @@ def perception(
         drives, held_out = collected(settings, work, jobs, bar)
         torch.set_num_threads(jobs)
         torch.manual_seed(settings.training.seed)
-        model = settings.model.build() if parent is None else _model_of(base, parent)
+        model = settings.model.build(camera_of(drives)) if parent is None else _model_of(base, parent)
         described = msgspec.to_builtins(settings) | {"configuration": settings.digest}
         tracker = Tracker(work, track, output.name, described)
         _train(model, settings, drives, checkpoint, bar, tracker)

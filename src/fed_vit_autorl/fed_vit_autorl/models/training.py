@@ -52,6 +52,17 @@ class Progress:
     after_backward: Sequence[Callable[[nn.Module], None]] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a training that goes on later, with weights that others have changed: up to step `last`, with the
+    optimizer's memory from the file `before`, none if there is no such file, and left in `after`.
+    """
+
+    last: int
+    before: Path
+    after: Path
+
+
 class Trainable(Protocol):
     """A module that says what it sees in inputs, and how far that is from the labels."""
 
@@ -67,13 +78,15 @@ def fit(
     progress: Progress | None = None,
     checkpoint: Path | None = None,
     left_out: Collection[str] = (),
+    stretch: Stretch | None = None,
 ) -> dict[str, float]:
     """Train `model` in place; returns the mean parts of the loss over the last tenth of the steps.
 
     batches[step] has the `inputs` of the model, a tuple of tensors, and its `targets`. Parts of the
     loss that are `left_out` are not minimised.
     With a `checkpoint` file the training goes on from it when it exists, exactly as if it had not stopped, and saves
-    to it every 200 steps and at the end. Raises FloatingPointError when the loss is no longer finite.
+    to it every 200 steps and at the end. With a `stretch` only its steps are done. Raises FloatingPointError when the
+    loss is no longer finite.
     """
     progress = progress or Progress()
     device = next(model.parameters()).device
@@ -82,9 +95,13 @@ def fit(
     else:
         optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), options.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _factor(step, options))
-    first = _restore(checkpoint, model, optimizer, schedule) if checkpoint and checkpoint.exists() else 0
+    first, last = 0, stretch.last if stretch else options.steps
+    if checkpoint and checkpoint.exists():
+        first = _restore(checkpoint, model, optimizer, schedule)
+    elif stretch and stretch.before.exists():
+        first = _restore(stretch.before, optimizer, schedule)
     loader = torch.utils.data.DataLoader(
-        batches, None, sampler=range(first, options.steps), num_workers=options.workers,
+        batches, None, sampler=range(first, last), num_workers=options.workers,
         prefetch_factor=4 if options.workers else None,
     )  # fmt: skip
     tail: list[dict[str, float]] = []
@@ -110,14 +127,17 @@ def fit(
         schedule.step()
         parts = {name: part.item() for name, part in losses.items()}
         progress.report(step, parts)
-        if step >= 0.9 * options.steps - 1:
+        if step >= last - 0.1 * (last - first) - 1:
             tail.append(parts)
-        if checkpoint and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == options.steps):
+        if checkpoint and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == last):
             _save(checkpoint, step + 1, model, optimizer, schedule)
+    if stretch:
+        _save(stretch.after, last, optimizer, schedule)
     model.eval()
     for module in fused:
         module.fused_attn = True
-    return {name: float(np.mean([parts[name] for parts in tail])) for name in tail[0]} if tail else {}
+    told = {name for parts in tail for name in parts}  # a batch may lack the labels of a part
+    return {name: float(np.mean([parts[name] for parts in tail if name in parts])) for name in sorted(told)}
 
 
 def fit_folder(

@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 from fed_vit_autorl.cli.output import CommandError
 from fed_vit_autorl.data.augmentation import Augmenter
 from fed_vit_autorl.data.lidar import padded
-from fed_vit_autorl.data.sample import Sample
+from fed_vit_autorl.data.sample import CameraModel, Sample
 from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment.config_file import load_yaml
 from fed_vit_autorl.edge.runtime import ModelRuntime
@@ -26,7 +26,7 @@ from fed_vit_autorl.federated.refusal import ConfigurationRefused
 from .batches import Batches, repeat_factors
 from .collect import Drive, collect_all
 from .head_registry import CAMERA_HEADS
-from .multimodal import MultiModalViT
+from .multimodal import MultiModalViT, projection_of
 from .packaging import perception_files
 from .perception import ViTPerception
 
@@ -51,13 +51,13 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     heads: tuple[str, ...] = CAMERA_HEADS
     merged_tokens: int = 0
 
-    def build(self) -> ViTPerception:
-        """The network, untrained. Raises ValueError for sizes that don't fit together."""
+    def build(self, camera: CameraModel) -> ViTPerception:
+        """The network, untrained, for vehicles with `camera`. Raises ValueError for sizes that don't fit together."""
         options = msgspec.structs.asdict(self)
         points, layer = options.pop("lidar_points"), options.pop("fusion_layer")
         if not points:
             return ViTPerception(**options)
-        return MultiModalViT(options.pop("img_size"), points, layer, **options)
+        return MultiModalViT(options.pop("img_size"), points, layer, projection=projection_of(camera), **options)
 
 
 class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -106,6 +106,11 @@ def read_settings(config: Path, changes: Sequence[str] = ()) -> TrainPerception:
 def collected(settings: TrainPerception, work: Path, jobs: int, bar: Bar) -> tuple[list[Path], list[Path]]:
     """Folders of the samples to train on and of those held out, below `work`; what is missing is driven."""
     return tuple(collect_all(getattr(settings, part), work / part, jobs, bar) for part in ("drives", "held_out"))
+
+
+def camera_of(folders: Sequence[Path]) -> CameraModel:
+    """The camera of the vehicles that left the samples in `folders`."""
+    return next(iter(SampleFolder(folders[0]))).camera
 
 
 def batches_of(settings: TrainPerception, folders: Sequence[Path], model: ViTPerception, seed: int = 0) -> Batches:

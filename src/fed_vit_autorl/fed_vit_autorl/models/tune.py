@@ -18,7 +18,7 @@ from fed_vit_autorl.edge.torch_runtime import TorchRuntime
 from .export import weights_of
 from .perception import ViTPerception
 from .training import Progress, TrainingOptions, fit
-from .training_setup import TrainPerception, batches_of, collected, figures_by_domain, read_settings
+from .training_setup import TrainPerception, batches_of, camera_of, collected, figures_by_domain, read_settings
 
 LOOKS = 4
 """How often a trial is measured on the held-out towns; one that does worse than most did by then is given up."""
@@ -101,7 +101,7 @@ def _train(trial: optuna.Trial, settings: TrainPerception, drives: list[Path], h
     """mAP50 after the training; raises TrialPruned on the way when it does worse than most."""
     options = TrainingOptions(**msgspec.structs.asdict(settings.training), workers=1)
     torch.manual_seed(options.seed)
-    model = settings.model.build()
+    model = settings.model.build(camera_of(drives))
 
     def look(step: int, parts: dict[str, float]) -> None:
         if (step + 1) % (options.steps // LOOKS) == 0 and step + 1 < options.steps:
