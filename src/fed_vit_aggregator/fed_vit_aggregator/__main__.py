@@ -22,6 +22,7 @@ from fed_vit_autorl.deployment.release import ReleaseRefused
 from fed_vit_autorl.federated.refusal import ConfigurationRefused
 
 REVOCATIONS_PERIOD_S = 1.0
+KEEP_ALIVE_S = 20  # a handshake costs more than an idle connection
 
 
 class _Server(uvicorn.Server):
@@ -41,6 +42,7 @@ async def serve(service: AggregatorService) -> None:
         "ssl_keyfile": key,
         "log_level": "warning",
         "lifespan": "off",
+        "timeout_keep_alive": KEEP_ALIVE_S,
         "timeout_graceful_shutdown": 2,
     }
     vehicles = uvicorn.Config(

@@ -38,11 +38,13 @@ class RegionPlan:
 
 @dataclass(frozen=True)
 class RegionResult:
-    """What became of a region's rounds: seconds of each, updates in them, messages refused; CPU seconds since the start
-    and resident memory at the end [MiB], by part.
+    """What became of a region's rounds: seconds of each, and from the end of the last until every vehicle runs its
+    release; updates in them, messages refused; CPU seconds since the start and resident memory at the end [MiB], by
+    part.
     """
 
     seconds: list[float]
+    rollout_s: float
     updates: int
     refused: int
     cost: dict[str, float]
@@ -73,11 +75,17 @@ class Region:
         return time.monotonic() - started
 
     def finish(self, version: int) -> RegionResult:
-        """Waits for a release, or for the end of the last round where there is nobody above who makes them."""
-        state = self._fleet.cloud.wait(lambda state: self._done(state, version), TIMEOUT_S)
+        """Waits for a release, or for the end of the last round where there is nobody above who makes them, and until
+        all vehicles run it.
+        """
+        self._fleet.cloud.wait(lambda state: self._done(state, version), TIMEOUT_S)
+        ended = time.monotonic()
+        all_run_it = {str(version): len(self._fleet.vehicles)}
+        state = self._fleet.cloud.wait(lambda state: state["fleet"]["by_release"] == all_run_it, TIMEOUT_S)
+        rollout_s = time.monotonic() - ended
         rounds = state["rounds"]
         updates, refused = sum(each["updates"] for each in rounds), sum(state["refused"].values())
-        return RegionResult([each["seconds"] for each in rounds], updates, refused, self._cost())
+        return RegionResult([each["seconds"] for each in rounds], rollout_s, updates, refused, self._cost())
 
     def stop(self) -> None:
         self._fleet.stop()

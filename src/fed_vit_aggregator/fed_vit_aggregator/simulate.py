@@ -27,7 +27,9 @@ _DENSE = {"compression": "none", "quantization_bits": 32}
 def simulate_fleet(
     vehicles: int, rounds: int = 1, width: int = 100, regions: int = 1, engine: str = "local", keep: Path | None = None
 ) -> dict:
-    """Runs the rounds; seconds are those of the rounds, connecting excluded. Raises TimeoutError, RuntimeError."""
+    """Runs the rounds; `seconds` are those of the rounds, `seconds_to_roll_out` those until every vehicle runs the last
+    one's release. Raises TimeoutError, RuntimeError.
+    """
     names = [f"v{index:04d}" for index in range(vehicles)]
     with _folder(keep) as folder, ExitStack() as stack:
         running = ENGINES[engine](regions)
@@ -62,6 +64,7 @@ def simulate_fleet(
         "parameters": width * (width + 1),
         "seconds": sum(seconds),
         "seconds_to_connect": connected,
+        "seconds_to_roll_out": max(result.rollout_s for result in results),
         "updates_accepted": accepted,
         "messages_lost": vehicles * rounds - accepted,
         "refused": sum(result.refused for result in results),
@@ -162,8 +165,8 @@ def bench() -> dict:
     return {
         **results[1000],
         "messages_lost": sum(result["messages_lost"] for result in results.values()),
-        "seconds_by_vehicles": {str(vehicles): result["seconds"] for vehicles, result in results.items()},
-        "memory_mib_per_vehicle_by_vehicles": {
-            str(vehicles): result["memory_mib_per_vehicle"] for vehicles, result in results.items()
+        **{
+            f"{figure}_by_vehicles": {str(vehicles): result[figure] for vehicles, result in results.items()}
+            for figure in ("seconds", "seconds_to_roll_out", "memory_mib_per_vehicle")
         },
     }

@@ -17,9 +17,9 @@ SHOWN_VEHICLES = 500
 
 
 def fleet_state(service: AggregatorService) -> dict:
-    """Run, vehicles, rounds, releases and refusals."""
+    """Run, vehicles (the first few; all of them in numbers), rounds, releases and refusals."""
     store, federation = service.store, service.config.federation
-    online = set(service.online())
+    online, vehicles = set(service.online()), store.vehicles()
     privacy = service.engine.privacy
     rounds = store.rounds(federation.run, SHOWN_ROUNDS)
     refused: Counter[str] = Counter()
@@ -36,8 +36,13 @@ def fleet_state(service: AggregatorService) -> dict:
         "broker": service.link.connected.is_set(),
         "vehicles": [
             asdict(vehicle) | {"online": vehicle.name in online, "refused": by_vehicle[vehicle.name]}
-            for vehicle in store.vehicles()[:SHOWN_VEHICLES]
+            for vehicle in vehicles[:SHOWN_VEHICLES]
         ],
+        "fleet": {
+            "known": len(vehicles),
+            "online": len(online),
+            "by_release": dict(Counter(str(vehicle.release) for vehicle in vehicles)),
+        },
         "rounds": [
             {
                 "number": r.number,

@@ -14,6 +14,7 @@ from fed_vit_autorl.federated.cloud.folder_blocks import BLOCK_BYTES, FolderBloc
 from fed_vit_autorl.federated.cloud.second_plane import SecondPlane
 from fed_vit_autorl.federated.protocol.transfer import Incoming
 from fed_vit_autorl.federated.protocol.wire import Manifest, TransportRefused
+from fed_vit_autorl.federated.vehicle.backoff import Backoff
 from fed_vit_autorl.federated.vehicle.upload import BlockUpload
 
 DIGEST = hashlib.sha256(b"update").hexdigest()
@@ -149,7 +150,7 @@ def test_a_cut_costs_one_block_and_no_more(tmp_path):
     blocks = FolderBlocks(tmp_path / "blocks", b"k" * 32, "https://cloud/v1/updates", 1e9, lambda vehicle: None)
     cuts = []
 
-    def put(url: str, data: bytes) -> tuple[int, float]:
+    def put(url: str, data: bytes) -> int:
         path, query = ask(url)
         counts.append(len(data))
         lost = len(counts) % 5 == 0
@@ -159,10 +160,10 @@ def test_a_cut_costs_one_block_and_no_more(tmp_path):
         if lost:
             cuts.append(url)
             raise OSError("cut")
-        return 204, 0.0
+        return 204
 
     counts: list[int] = []
-    plane, upload = SecondPlane(blocks, 0), BlockUpload(put, retry_s=0.0)
+    plane, upload = SecondPlane(blocks, 0), BlockUpload(put, Backoff(0.0, 0.0))
     incoming = Incoming(tmp_path, manifest)
     while missing := plane.missing(incoming):
         upload.begin(tmp_path / "update", plane.block_bytes(manifest), missing)

@@ -82,7 +82,7 @@ class MemoryFleet:
             Keeper(self.folder / "releases", 1),
             self.make_trainer(name),
             self.member(name),
-            BlockUpload(lambda url, content: (403, 0.0)),
+            BlockUpload(lambda url, content: 403),
             chunk_bytes=256,
         )
 

@@ -17,8 +17,16 @@ from fed_vit_autorl.deployment.release import ReleaseRefused
 from fed_vit_autorl.deployment.tuf_client import ReleaseFeed, signers
 from fed_vit_autorl.deployment.tuf_repository import ReleaseRepository, create
 from fed_vit_autorl.federated.protocol.wire import Pointer
+from fed_vit_autorl.federated.vehicle.backoff import TryLater
 from fed_vit_autorl.federated.vehicle.outbox import Outbox
-from fed_vit_autorl.federated.vehicle.releases import EXPIRED_RECHECK_S, RECHECK_S, ReleaseShelf, untested
+from fed_vit_autorl.federated.vehicle.releases import (
+    EXPIRED_RECHECK_S,
+    FIRST_RETRY_S,
+    LAST_RETRY_S,
+    RECHECK_S,
+    ReleaseShelf,
+    untested,
+)
 
 URL = "https://cloud/v1/"
 
@@ -48,7 +56,7 @@ class Cloud:
 
     def read(self, url: str):
         path = self.shown / url.rsplit("/", 1)[1]
-        return (200, iter([path.read_bytes()])) if path.exists() else (404, iter([]))
+        return (200, path.read_bytes()) if path.exists() else (404, b"")
 
     def vehicle(self, name: str = "v1") -> ReleaseFeed:
         return ReleaseFeed(self.folder / name, self.folder / "root.json", name, self.read)
@@ -142,10 +150,8 @@ def test_another_fleets_metadata_and_garbage_are_refused(cloud, tmp_path):
         assert refusal(cloud.vehicle()) == "metadata_malformed"
 
 
-def test_endless_metadata_is_not_read_to_its_end(cloud):
-    feed = ReleaseFeed(
-        cloud.folder / "v1", cloud.folder / "root.json", "v1", lambda url: (200, iter(lambda: b"x" * 65536, None))
-    )
+def test_metadata_larger_than_any_is_refused(cloud):
+    feed = ReleaseFeed(cloud.folder / "v1", cloud.folder / "root.json", "v1", lambda url: (200, b"x" * 65536))
     with pytest.raises(ReleaseRefused, match=r"metadata_malformed.*maximum allowed length"):
         feed.look(URL)
 
@@ -316,6 +322,52 @@ def test_metadata_that_a_late_clock_of_the_aggregator_signed_is_renewed_once_tha
     monkeypatch.setitem(tuf_repository.LIFETIMES, "snapshot", timedelta(days=7))
     assert shelf.cloud.repository.renew()
     assert shelf.look() == 1
+
+
+def cut_off(url):
+    raise OSError("cut")
+
+
+def tries(shelf, start: float, end: float) -> list[float]:
+    """When it looks between two times, its thread's work done by then."""
+    asked: list[float] = []
+    read, now = shelf.cloud.read, [start]
+    shelf.cloud.read = lambda url: (asked.append(now[0]), read(url))[1]
+    while now[0] < end:
+        shelf.shelf.check(now[0])
+        shelf.shelf.wait()
+        now[0] += 0.5
+    shelf.cloud.read = read
+    return asked
+
+
+def test_while_the_way_is_closed_it_asks_ever_more_rarely_and_then_at_once_again(shelf):
+    """Waits are uniform below 5, 10, 20 … at most 120 s: 600 s hold at least 7 tries, and 60 s apart on average some
+    9 more. In step every 5 s they were 120.
+    """
+    shelf.release(1)
+    read, shelf.cloud.read = shelf.cloud.read, cut_off
+    assert shelf.look() == 0
+    asked = tries(shelf, 2.0, 602.0)
+    assert 7 <= len(asked) <= 40
+    shelf.cloud.read = read
+    tries(shelf, 602.0, 602.0 + LAST_RETRY_S + 1.0)
+    assert shelf.shelf.version == 1
+
+
+def test_a_server_that_is_busy_is_left_alone_for_as_long_as_it_asks(shelf):
+    shelf.release(1)
+    read = shelf.cloud.read
+
+    def busy(url):
+        raise TryLater("busy", 300.0)
+
+    shelf.cloud.read = busy
+    assert shelf.look() == 0
+    shelf.cloud.read = read
+    assert tries(shelf, 2.0, 301.0) == []
+    tries(shelf, 301.0, 302.0 + FIRST_RETRY_S + 1.0)
+    assert shelf.shelf.version == 1
 
 
 def test_who_has_the_newest_release_does_not_ask_at_once(shelf):

@@ -29,7 +29,7 @@ _REASONS = (  # the first that fits
     (tuf.RepositoryError, Reason.METADATA_MALFORMED),
 )
 
-Read = Callable[[str], tuple[int, Iterator[bytes]]]
+Read = Callable[[str], tuple[int, bytes]]
 """`read(url)`: status and content of a small file; raises OSError when the way is closed."""
 
 
@@ -61,6 +61,8 @@ class ReleaseFeed:
         except tuf.DownloadLengthMismatchError as error:
             raise ReleaseRefused(Reason.METADATA_MALFORMED, str(error)) from error
         except tuf.DownloadError as error:
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None  # as `read` said it
             raise OSError(f"{url}: {error}") from error
         except tuf.RepositoryError as error:
             reason = next(reason for kind, reason in _REASONS if isinstance(error, kind))
@@ -91,8 +93,8 @@ class _Fetcher(FetcherInterface):
     def _fetch(self, url: str) -> Iterator[bytes]:
         try:
             status, content = self._read(url)
-            if status != 200:
-                raise tuf.DownloadHTTPError(f"{url}: HTTP {status}", status)
-            yield from content
         except OSError as error:
             raise tuf.DownloadError(str(error)) from error
+        if status != 200:
+            raise tuf.DownloadHTTPError(f"{url}: HTTP {status}", status)
+        yield content

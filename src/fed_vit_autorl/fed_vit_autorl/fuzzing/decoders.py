@@ -190,10 +190,10 @@ def _metadata() -> Decoder:
     def decode(data: bytes) -> object:
         forged = names[(data[0] if data else 0) % len(names)]
 
-        def read(url: str) -> tuple[int, object]:
+        def read(url: str) -> tuple[int, bytes]:
             name = url.rsplit("/", 1)[1]
             content = data[1:] if name == forged else contents.get(name) if name != "2.root.json" else None
-            return (404, iter(())) if content is None else (200, iter((content,)))
+            return (404, b"") if content is None else (200, content)
 
         with tempfile.TemporaryDirectory(dir=folder) as state:
             return ReleaseFeed(Path(state), folder / "root.json", "v1", read).look("https://x/v1/metadata/")

@@ -157,8 +157,7 @@ class RoundEngine:
     def _open_next(self, last: Round | None, now: float) -> bool:
         federation = self._federation
         number = last.number + 1 if last else 1
-        candidates = self._online()
-        if self.paused or number > federation.num_rounds or len(candidates) < federation.min_vehicles:
+        if number > federation.num_rounds or self.paused or len(candidates := self._online()) < federation.min_vehicles:
             self._gathering_since = None
             return False
         if self._gathering_since is None:

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import httpx
 
+from .backoff import TryLater, asked_wait_s
+
 BLOCK_BYTES = 256 * 1024
 TIMEOUT_S = 20.0
+KEPT_S = 15.0  # a connection with nothing to do: less than the aggregator keeps it
+_BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 
 
 class VehicleHttp:
     """`context` holds the client certificate and whom to trust as the aggregator. Safe between threads."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        self._fleet = httpx.Client(verify=context, timeout=TIMEOUT_S, follow_redirects=False)
-        self._world = httpx.Client(timeout=TIMEOUT_S, follow_redirects=False)
+        limits = httpx.Limits(keepalive_expiry=KEPT_S)
+        self._fleet = httpx.Client(verify=context, timeout=TIMEOUT_S, limits=limits)
 
-    def read(self, url: str) -> tuple[int, Iterator[bytes]]:
-        """HTTP status and content of a file of the aggregator, read as it is asked for. Raises OSError."""
+    @cached_property
+    def _world(self) -> httpx.Client:
+        """For a store, which few fleets have: everybody's authorities take 25 ms and 2 MiB to load."""
+        return httpx.Client(timeout=TIMEOUT_S)
+
+    def read(self, url: str) -> tuple[int, bytes]:
+        """HTTP status and content of a small file of the aggregator; of a large one the first BLOCK_BYTES. Raises
+        OSError.
+        """
         try:
-            response = self._fleet.send(self._fleet.build_request("GET", url), stream=True)
+            with self._fleet.stream("GET", url) as response:
+                _refuse_busy(response)
+                return response.status_code, _beginning(response)
         except httpx.HTTPError as error:
             raise OSError(f"{url}: {error}") from error
-        return response.status_code, _blocks(response)
 
     def fetch(self, url: str, path: Path, max_bytes: int) -> None:
         """Makes `path` complete, continuing what is there; the aggregator may name another place once. Raises OSError;
@@ -42,27 +54,30 @@ class VehicleHttp:
         except httpx.HTTPError as error:
             raise OSError(f"{url}: {error}") from error
 
-    def put(self, url: str, content: bytes, ours: bool) -> tuple[int, float]:
-        """HTTP status, and how long to wait before the next try [s]; `ours`: the URL is the aggregator's. Raises
-        OSError.
-        """
+    def put(self, url: str, content: bytes, ours: bool) -> int:
+        """HTTP status; `ours`: the URL is the aggregator's. Raises OSError."""
         try:
-            response = (self._fleet if ours else self._world).put(url, content=content)
+            with (self._fleet if ours else self._world).stream("PUT", url, content=content) as response:
+                _refuse_busy(response)
+                _beginning(response)
+                return response.status_code
         except httpx.HTTPError as error:
             raise OSError(f"{url.partition('?')[0]}: {error}") from error
-        wait = response.headers.get("retry-after", "")
-        return response.status_code, min(float(wait), 60.0) if wait.isdigit() else 1.0
 
     def close(self) -> None:
         self._fleet.close()
-        self._world.close()
+        if "_world" in self.__dict__:
+            self._world.close()
 
     def _fetch(self, client: httpx.Client, url: str, path: Path, have: int, max_bytes: int) -> str:
         """Where the file is instead, "" once it is here."""
         with client.stream("GET", url, headers={"Range": f"bytes={have}-"} if have else {}) as response:
+            _refuse_busy(response)
             if response.status_code == httpx.codes.TEMPORARY_REDIRECT:
+                _beginning(response)
                 return response.headers.get("location", "")
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                _beginning(response)
                 return ""  # it is complete
             response.raise_for_status()
             resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
@@ -74,10 +89,13 @@ class VehicleHttp:
         return ""
 
 
-def _blocks(response: httpx.Response) -> Iterator[bytes]:
-    try:
-        yield from response.iter_bytes(BLOCK_BYTES)
-    except httpx.HTTPError as error:
-        raise OSError(f"{response.url}: {error}") from error
-    finally:
-        response.close()
+def _refuse_busy(response: httpx.Response) -> None:
+    if response.status_code in _BUSY:
+        _beginning(response)
+        where = str(response.url).partition("?")[0]
+        raise TryLater(f"{where}: HTTP {response.status_code}", asked_wait_s(response.headers.get("retry-after", "")))
+
+
+def _beginning(response: httpx.Response) -> bytes:
+    """Reads a small answer to its end: only then can its connection carry the next request."""
+    return next(response.iter_bytes(BLOCK_BYTES), b"")

@@ -22,11 +22,12 @@ from fed_vit_autorl.deployment.tuf_client import ReleaseFeed
 
 from ..drift import TESTED
 from ..protocol.wire import Pointer
+from .backoff import Backoff, TryLater
 from .outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
-RETRY_S = 5.0
+FIRST_RETRY_S, LAST_RETRY_S = 5.0, 120.0
 RECHECK_S = 3600.0  # on average, without news too: who keeps news from us is noticed when the metadata's life is over
 EXPIRED_RECHECK_S = 20.0  # on average, while metadata looks expired: a wrong clock is set right some day
 KEPT = 3
@@ -80,8 +81,9 @@ class ReleaseShelf:
         self.url = outbox.get_state("releases_url")  # of the aggregator's plane, "" before the first news
         self._news = False
         self._metadata = -1  # the newest that a pointer named
-        self._recheck: float | None = None  # when to look without news
-        self._pause_s = RECHECK_S  # until then, on average
+        self._look_at: float | None = None  # when to look without news, on the clock of `check`
+        self._wait_s = _about(RECHECK_S)  # until then, once `check` has been called
+        self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self._worker: threading.Thread | None = None
         self._stopping = threading.Event()
         self._refused: set[str] = set()
@@ -117,11 +119,11 @@ class ReleaseShelf:
         with self._lock:
             if self._worker is not None:
                 return
-            if self._recheck is None:
-                self._recheck = now + random.uniform(0, 2 * self._pause_s)
-            if not self.url or not (self._news or now >= self._recheck) or self._stopping.is_set():
+            if self._look_at is None:
+                self._look_at = now + self._wait_s
+            if not self.url or not (self._news or now >= self._look_at) or self._stopping.is_set():
                 return
-            self._news, self._recheck, self._pause_s = False, None, RECHECK_S
+            self._news, self._look_at, self._wait_s = False, None, _about(RECHECK_S)
             self._worker = threading.Thread(target=self._run, name="releases", daemon=True)
             self._worker.start()
 
@@ -149,16 +151,16 @@ class ReleaseShelf:
     def _run(self) -> None:
         try:
             self._look()
+            self._backoff.reset()
         except ReleaseRefused as refusal:
             logger.error("release refused: %s", refusal)
             self.reason = refusal.reason
             self.refusals[refusal.reason] += 1
             if refusal.reason is Reason.METADATA_EXPIRED:
-                self._pause_s = EXPIRED_RECHECK_S
+                self._wait_s = _about(EXPIRED_RECHECK_S)
         except OSError as error:
-            logger.warning("no release yet: %s", error)
-            self._stopping.wait(RETRY_S)
-            self._news = True
+            self._wait_s = self._backoff.wait_s(error.after_s if isinstance(error, TryLater) else 0.0)
+            logger.warning("no release yet, again in %.1f s: %s", self._wait_s, error)
         finally:
             self._worker = None
 
@@ -220,3 +222,8 @@ class ReleaseShelf:
                 shutil.rmtree(self._folder / str(old), ignore_errors=True)
         for path in self._folder.glob("*.partial"):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _about(seconds: float) -> float:
+    """So long on average, at another time on every vehicle."""
+    return random.uniform(0, 2 * seconds)

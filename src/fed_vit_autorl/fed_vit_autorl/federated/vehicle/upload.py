@@ -7,21 +7,22 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from .backoff import Backoff, TryLater
+
 logger = logging.getLogger(__name__)
 
-RETRY_S = 2.0
-TOO_MANY_REQUESTS = 429
+FIRST_RETRY_S, LAST_RETRY_S = 2.0, 60.0
 
-Put = Callable[[str, bytes], tuple[int, float]]
-"""`put(url, content)`: HTTP status, and how long to wait before the next try [s]; raises OSError."""
+Put = Callable[[str, bytes], int]
+"""`put(url, content)`: HTTP status; raises OSError, `TryLater` where the server has too much to do."""
 
 
 class BlockUpload:
     """One update at a time. What could not be sent is asked for again by the aggregator's next answer."""
 
-    def __init__(self, put: Put, retry_s: float = RETRY_S) -> None:
-        """`retry_s`: rest after a cut."""
-        self._put, self._retry_s = put, retry_s
+    def __init__(self, put: Put, backoff: Backoff | None = None) -> None:
+        """`backoff`: rests after a cut and while the server has too much to do."""
+        self._put, self._backoff = put, backoff or Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self.bytes_sent = 0
@@ -64,16 +65,19 @@ class BlockUpload:
         except OSError as error:
             if not self._stopping.is_set():
                 logger.warning("upload broken off: %s", error)
-            self._stopping.wait(self._retry_s)
+            self._stopping.wait(self._backoff.wait_s())
 
     def _send(self, url: str, content: bytes) -> None:
         """Raises OSError for whatever keeps the block from being stored."""
         while not self._stopping.is_set():
             self.bytes_sent += len(content)
-            status, wait_s = self._put(url, content)
-            if 200 <= status < 300:
-                return
-            if status != TOO_MANY_REQUESTS:
+            try:
+                status = self._put(url, content)
+            except TryLater as busy:
+                self._stopping.wait(self._backoff.wait_s(busy.after_s))
+                continue
+            if not 200 <= status < 300:
                 raise OSError(f"{url.partition('?')[0]}: HTTP {status}")
-            self._stopping.wait(wait_s)
+            self._backoff.reset()
+            return
         raise OSError("stopped")
