@@ -94,13 +94,14 @@ def collect_all(drives: Sequence[Drive], work: Path, jobs: int, bar: Bar) -> lis
     """One folder of samples per drive below `work`, named by what it holds; only what is missing is driven."""
     folders = [work / hashlib.sha256(msgspec.json.encode(drive)).hexdigest()[:12] for drive in drives]
     with get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:  # libsumo holds one world per process
-        collected = pool.imap_unordered(_collect_one, zip(drives, folders, strict=True))
+        collected = pool.imap_unordered(collect_one, zip(drives, folders, strict=True))
         for _ in bar.track(collected, len(drives), description=f"collecting {work.name}"):
             pass
     return folders
 
 
-def _collect_one(job: tuple[Drive, Path]) -> int:
+def collect_one(job: tuple[Drive, Path]) -> int:
+    """`collect` as the only one in a process of its own."""
     os.environ["LP_NUM_THREADS"] = "1"  # the software renderer takes every core otherwise
     return collect(*job)
 

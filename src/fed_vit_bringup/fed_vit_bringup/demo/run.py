@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from fed_vit_bringup.demo import report, scenes
 from fed_vit_bringup.demo.accounts import dense_bytes, update_accounts
 from fed_vit_bringup.demo.fleet import client_parameters, demo_graph, world_record
 from fed_vit_bringup.demo.narrator import Narrator
-from fed_vit_bringup.demo.records import latency_summary, read_commands, read_observed
+from fed_vit_bringup.demo.records import CommandLog, latency_summary, read_commands, read_observed
 from fed_vit_bringup.domain import free_domain
 from fed_vit_bringup.supervisor import Supervisor
 
@@ -90,9 +90,8 @@ def run(plan: Plan, narrator: Narrator) -> dict:
     _prepare(plan)
     domains = sorted(set(plan.domains.values()))
     with _interruptible() as interrupted:
-        reference = scenes.held_out(
-            plan.state / "reference", REFERENCE_TOWNS, domains, REFERENCE_SAMPLES, _collecting(narrator, interrupted)
-        )
+        looking = _telling(narrator, interrupted, "looking at held-out scenes")
+        reference = scenes.held_out(plan.state / "reference", REFERENCE_TOWNS, domains, REFERENCE_SAMPLES, looking)
         fleet = fleet_config.load(plan.fleet, {"federation.num_rounds": str(plan.rounds)})
         cloud = LocalCloud(plan.state / "cloud", fleet, plan.release, plan.trusted_keys, reference)
         clients = partial(client_parameters, cloud, plan.vehicles)
@@ -107,11 +106,13 @@ def run(plan: Plan, narrator: Narrator) -> dict:
                 narrator.say("stopping the vehicles")
         finally:
             cloud.stop()
-        narrator.say("measuring what was learned")
-        held_out = scenes.held_out(
-            plan.state / "held_out", REPORT_TOWNS, domains, REPORT_SAMPLES, _collecting(narrator, interrupted)
-        )
-    result = _report(plan, fleet, held_out, complete, time.monotonic() - start)
+        held_out = scenes.held_out(plan.state / "held_out", REPORT_TOWNS, domains, REPORT_SAMPLES, looking)
+        measuring = _telling(narrator, interrupted, "measuring what was learned")
+        releases = _releases(plan, held_out, domains, measuring)
+    narrator.say("writing the report")
+    logs = {vehicle: read_commands(plan.output / vehicle) for vehicle in plan.domains}
+    result = _figures(plan, fleet, releases, logs, complete) | {"seconds": time.monotonic() - start}
+    report.write(result, logs, plan.domains, plan.output)
     narrator.close()
     return result
 
@@ -152,10 +153,10 @@ def _interruptible() -> Iterator[Callable[[], None]]:
             signal.signal(number, handler)
 
 
-def _collecting(narrator: Narrator, interrupted: Callable[[], None]) -> Callable[[str, int], None]:
-    def tell(domain: str, kept: int) -> None:
+def _telling(narrator: Narrator, interrupted: Callable[[], None], stage: str) -> scenes.Report:
+    def tell(done: int, of: int) -> None:
         interrupted()
-        narrator.say("looking at held-out scenes", f"{domain} {kept}")
+        narrator.say(stage, f"{done} of {of}")
 
     return tell
 
@@ -192,9 +193,21 @@ def _line(plan: Plan, state: Mapping, done: int, latest: int, completion: Mappin
     return f"round {min(done + 1, plan.rounds)} of {plan.rounds}, release {latest}; {vehicles}"
 
 
-def _report(plan: Plan, fleet: fleet_config.FleetConfig, held_out: Path, complete: bool, seconds: float) -> dict:
-    domains = sorted(set(plan.domains.values()))
-    logs = {vehicle: read_commands(plan.output / vehicle) for vehicle in plan.domains}
+def _releases(plan: Plan, held_out: Path, domains: Sequence[str], tell: scenes.Report) -> list[dict]:
+    """Every release of the run, the first included, and what it is worth on the held-out scenes of each domain."""
+    keys = [plan.trusted_keys, plan.vehicles / next(iter(plan.domains)) / "identity" / "release_keys"]
+    folders = sorted((plan.aggregator / "releases").glob("[0-9]*"), key=lambda path: int(path.name))
+    found = scenes.figures(folders, keys, held_out, domains, tell)
+    return [{"version": int(folder.name), "perception": each} for folder, each in zip(folders, found, strict=True)]
+
+
+def _figures(
+    plan: Plan,
+    fleet: fleet_config.FleetConfig,
+    releases: list[dict],
+    logs: Mapping[str, CommandLog],
+    complete: bool,
+) -> dict:
     observed = {vehicle: read_observed(plan.output / vehicle) for vehicle in plan.domains}
     world = world_record(plan.output)
     accounts = update_accounts(
@@ -202,14 +215,8 @@ def _report(plan: Plan, fleet: fleet_config.FleetConfig, held_out: Path, complet
         {vehicle: plan.vehicles / vehicle / "state" for vehicle in plan.domains},
         fleet.federation.run,
     )
-    keys = [plan.trusted_keys, plan.vehicles / next(iter(plan.domains)) / "identity" / "release_keys"]
-    folders = sorted((plan.aggregator / "releases").glob("[0-9]*"), key=lambda path: int(path.name))
-    releases = [
-        {"version": int(folder.name), "perception": scenes.figures(folder, keys, held_out, domains)}
-        for folder in folders
-    ]
     first, last = releases[0]["perception"], releases[-1]["perception"]
-    result = {
+    return {
         "complete": complete,
         "rounds": accounts.rounds,
         "updates": {"accepted": accounts.accepted, "rejected": accounts.rejected, "lost": accounts.lost},
@@ -227,10 +234,7 @@ def _report(plan: Plan, fleet: fleet_config.FleetConfig, held_out: Path, complet
         "latency_ms": latency_summary(list(logs.values())),
         "bytes_per_update": accounts.bytes_per_update,
         "bytes_dense_float32": dense_bytes(plan.release, plan.trusted_keys, fleet.federation.trainable),
-        "perception": {domain: {"before": first[domain], "after": last[domain]} for domain in domains},
+        "perception": {domain: {"before": first[domain], "after": last[domain]} for domain in first},
         "releases": releases,
-        "seconds": seconds,
         "machine": machine(),
     }
-    report.write(result, logs, plan.domains, plan.output)
-    return result

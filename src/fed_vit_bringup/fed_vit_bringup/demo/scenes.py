@@ -1,48 +1,65 @@
 """Labelled scenes that no vehicle trains on: for the aggregator's gate, and for the report."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from functools import partial
+from itertools import chain, product
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.evaluation.reference import evaluate_perception
-from fed_vit_autorl.models.collect import Drive, collect
+from fed_vit_autorl.models.collect import Drive, collect_one
 from fed_vit_autorl.simulation.town import TownSpec
 
 METRICS = ("map50", "free_space_iou")
+TELL_S = 0.5
+Job, Result = TypeVar("Job"), TypeVar("Result")
+Report = Callable[[int, int], None]
+"""Told how many of how many jobs are done, at least twice a second; what it raises ends them."""
 
 
-def held_out(
-    folder: Path,
-    towns: Sequence[TownSpec],
-    domains: Sequence[str],
-    samples: int,
-    report: Callable[[str, int], None],
-) -> Path:
+def held_out(folder: Path, towns: Sequence[TownSpec], domains: Sequence[str], samples: int, report: Report) -> Path:
     """``samples`` scenes of each town in each domain's weather; what is there already counts."""
-    for domain in domains:
-        for number, town in enumerate(towns):
-            before = number * samples
-            report(domain, before)
-            collect(
-                Drive(town=town, weather=domain, samples=samples),
-                folder / f"{domain}-{town.seed}",
-                lambda kept, of=domain, before=before: report(of, before + kept),
-            )
+    drives = [
+        (Drive(town=town, weather=domain, samples=samples), folder / f"{domain}-{town.seed}")
+        for domain, town in product(domains, towns)
+    ]
+    _each(collect_one, drives, report)
     return folder
 
 
 def figures(
-    folder: Path, trusted_keys: Sequence[Path], scenes: Path, domains: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """A release's detection mAP50 and free-space IoU on the scenes of each domain."""
-    keys = [key for path in trusted_keys for key in load_public_keys(path)]
-    manifest = release.read_manifest(folder, keys)
-    result: dict[str, dict[str, float]] = {}
-    for domain in domains:
-        samples = chain.from_iterable(SampleFolder(town) for town in sorted(scenes.glob(f"{domain}-*")))
-        found: Mapping[str, float] = evaluate_perception(folder, manifest, {}, samples)
-        result[domain] = {metric: found[metric] for metric in METRICS}
-    return result
+    releases: Sequence[Path], trusted_keys: Sequence[Path], scenes: Path, domains: Sequence[str], report: Report
+) -> list[dict[str, dict[str, float]]]:
+    """Each release's detection mAP50 and free-space IoU on the scenes of each domain."""
+    measure = partial(_measure, trusted_keys=trusted_keys, scenes=scenes)
+    found = iter(_each(measure, list(product(releases, domains)), report))
+    return [{domain: next(found) for domain in domains} for _ in releases]
+
+
+def _measure(job: tuple[Path, str], trusted_keys: Sequence[Path], scenes: Path) -> dict[str, float]:
+    folder, domain = job
+    manifest = release.read_manifest(folder, [key for path in trusted_keys for key in load_public_keys(path)])
+    samples = chain.from_iterable(SampleFolder(town) for town in sorted(scenes.glob(f"{domain}-*")))
+    found: Mapping[str, float] = evaluate_perception(folder, manifest, {}, samples)
+    return {metric: found[metric] for metric in METRICS}
+
+
+def _each(do: Callable[[Job], Result], jobs: Sequence[Job], report: Report) -> list[Result]:
+    """What ``do`` makes of each job, a process for each at a time on every core: a process can hold one world only."""
+    cores = len(os.sched_getaffinity(0))
+    pool = ProcessPoolExecutor(min(cores, len(jobs)), get_context("spawn"), max_tasks_per_child=1)
+    try:
+        results = [pool.submit(do, job) for job in jobs]
+        running = set(results)
+        while running:
+            report(len(jobs) - len(running), len(jobs))
+            _, running = wait(running, TELL_S, FIRST_COMPLETED)
+        return [result.result() for result in results]
+    finally:
+        pool.shutdown(cancel_futures=True)
