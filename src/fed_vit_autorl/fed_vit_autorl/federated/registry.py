@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from .refusal import ConfigurationReason, ConfigurationRefused
@@ -43,7 +44,7 @@ class Registry(Generic[T]):
 
     def options(self, name: str) -> list[str]:
         """Names of the options of an implementation."""
-        return list(inspect.signature(self[name]).parameters)
+        return list(_parameters(self[name]))
 
     def build(self, spec: str | Mapping[str, Any]) -> T:
         """Build from `"name"` or `{"name": {option: value}}`; raises `ConfigurationRefused`."""
@@ -64,6 +65,11 @@ class Registry(Generic[T]):
             raise ConfigurationRefused(
                 ConfigurationReason.BAD_VALUE, f"{self.kind} {name!r} with {options}: {error}"
             ) from error
+
+
+@cache
+def _parameters(factory: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(factory).parameters)
 
 
 def split_spec(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
