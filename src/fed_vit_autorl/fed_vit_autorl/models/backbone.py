@@ -20,7 +20,7 @@ class GroupNorm(nn.GroupNorm):
     """`nn.GroupNorm`; for one picture its graph takes two passes over the map fewer than the exporter's own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.compiler.is_exporting():
+        if not torch.compiler.is_exporting() or x.shape[0] > 1:
             return super().forward(x)
         grouped = x.reshape(self.num_groups, -1)
         mean, square = grouped.mean(1), grouped.square().mean(1)
@@ -41,12 +41,12 @@ class ConvNorm(nn.Sequential):
 
 
 class Detail(nn.Module):
-    """Image (B, 3, H, W) → maps at strides 4 and 8 with the detail that patches of 16 pixels lose."""
+    """Image (B, channels, H, W) → maps at strides 4 and 8 with the detail that patches of 16 pixels lose."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3) -> None:
         super().__init__()
         first, second, third = DETAIL_WIDTHS
-        self.stride4 = nn.Sequential(ConvNorm(3, first, stride=2), ConvNorm(first, second, stride=2))
+        self.stride4 = nn.Sequential(ConvNorm(channels, first, stride=2), ConvNorm(first, second, stride=2))
         self.stride8 = ConvNorm(second, third, stride=2)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

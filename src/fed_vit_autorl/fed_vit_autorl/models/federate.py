@@ -89,7 +89,7 @@ def fitted_size(size: Sequence[float], image: tuple[int, int], patch: int) -> tu
 
 @click.command()
 @click.option("--data", required=True, help="camvid:DIR or store:DIR; every source in it is a vehicle.")
-@click.option("--rounds", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True)
 @click.option("--config", type=click.Path(path_type=Path), default=CONFIG, show_default=True, help="The fleet's file.")
 @release_options
 @click.option(
@@ -127,7 +127,7 @@ def federate(
 
     \b
     Examples:
-      fedvit federate --data camvid:~/camvid --rounds 20 --output releases/camvid
+      fedvit federate --data camvid:~/camvid --rounds 30 --output releases/camvid
     """
     if output.exists():
         raise CommandError(f"{output} exists; name another folder with --output")

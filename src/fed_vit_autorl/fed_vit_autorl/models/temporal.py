@@ -10,11 +10,14 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .backbone import DETAIL_WIDTHS, Detail
+from .heads import Pyramid
 from .losses import overlap_loss
 
 WAYPOINTS = 20
 WAYPOINT_SCALE_M = 10.0
-MOTION_STRIDE = 4
+HEAD_WIDTH = 48
+DETAIL_STRIDE = 8
 OUTPUTS = ("motion", "trajectory", "features")
 
 
@@ -33,9 +36,10 @@ class ClipTargets:
 class TemporalViT(nn.Module):
     """A ViT over tubelets (ViViT, Arnab et al., 2021) of `num_frames` frames, the last one being now.
 
-    image_size: side, or (height, width), in pixels. frame_patch_size: side of a patch; temporal_patch_size: frames of a
-    tubelet; use_3d_patches False embeds each frame's patches alone and averages them over the tubelet instead.
-    Raises ValueError for sizes that don't divide.
+    The frames of a tubelet go through convolutions together before they are cut into patches: what changes between two
+    frames is fine detail. image_size: side, or (height, width), in pixels. frame_patch_size: side of a patch;
+    temporal_patch_size: frames of a tubelet; use_3d_patches False sees each frame alone and averages over the tubelet
+    instead. Raises ValueError for sizes that don't divide.
     """
 
     inputs = ("frames",)
@@ -73,29 +77,39 @@ class TemporalViT(nn.Module):
         self.grid = size[0] // frame_patch_size, size[1] // frame_patch_size
         self.slots = num_frames // temporal_patch_size
         self.use_3d_patches, self.temporal_patch_size = use_3d_patches, temporal_patch_size
-        kernel = (temporal_patch_size if use_3d_patches else 1, frame_patch_size, frame_patch_size)
-        self.tubelets = nn.Conv3d(3, embed_dim, kernel, kernel)
+        self.detail = Detail(3 * temporal_patch_size if use_3d_patches else 3)
+        side = frame_patch_size // DETAIL_STRIDE
+        self.patches = nn.Conv2d(DETAIL_WIDTHS[-1], embed_dim, side, side)
         self.space = nn.Parameter(0.02 * torch.randn(1, 1, self.grid[0] * self.grid[1], embed_dim))
         self.time = nn.Parameter(0.02 * torch.randn(1, self.slots, 1, embed_dim))
         self.blocks = nn.Sequential(*(Block(embed_dim, num_heads, qkv_bias=True) for _ in range(depth)))
         self.norm = nn.LayerNorm(embed_dim)
-        self.motion = nn.Linear(embed_dim, (frame_patch_size // MOTION_STRIDE) ** 2)
+        self.pyramid = Pyramid(embed_dim, HEAD_WIDTH)
+        self.motion = nn.Conv2d(HEAD_WIDTH // 2, 1, 1)
         self.trajectory = nn.Sequential(nn.Linear(embed_dim, embed_dim), nn.GELU(), nn.Linear(embed_dim, WAYPOINTS * 2))
 
     def raw(self, frames: Tensor) -> dict[str, Tensor]:
         """Frames (B, T, 3, H, W) in [0, 1] → `motion` logits (B, 1, H/4, W/4) of the last frame, `trajectory`
         (B, 20, 2) [m] in `base_link`, `features` (B, D).
         """
-        patches = self.tubelets((frames - 0.45).transpose(1, 2))  # (B, D, T', h, w)
-        if not self.use_3d_patches:
-            patches = patches.unflatten(2, (self.slots, self.temporal_patch_size)).mean(3)
-        tokens = patches.flatten(3).permute(0, 2, 3, 1) + self.space + self.time
+        fine, coarse = self._detail(frames - 0.45)  # (B, T', …)
+        patches = self.patches(coarse.flatten(0, 1)).flatten(2).transpose(1, 2).unflatten(0, (-1, self.slots))
+        tokens = patches + self.space + self.time
         tokens = self.norm(self.blocks(tokens.flatten(1, 2))).unflatten(1, (self.slots, -1))
         features = tokens.mean((1, 2))
-        motion = self.motion(tokens[:, -1]).transpose(1, 2).unflatten(2, self.grid)
-        motion = functional.pixel_shuffle(motion, round(motion.shape[1] ** 0.5))
+        now = tokens[:, -1].transpose(1, 2).unflatten(2, self.grid)
+        motion = self.motion(self.pyramid(now, fine[:, -1], coarse[:, -1])[1])
         trajectory = self.trajectory(features).unflatten(1, (WAYPOINTS, 2)) * WAYPOINT_SCALE_M
         return {"motion": motion, "trajectory": trajectory, "features": features}
+
+    def _detail(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """Maps (B, T', C, h, w) at strides 4 and 8 of the tubelets."""
+        tubelets = frames.unflatten(1, (self.slots, self.temporal_patch_size))
+        if self.use_3d_patches:
+            maps = self.detail(tubelets.flatten(2, 3).flatten(0, 1))
+            return tuple(each.unflatten(0, (-1, self.slots)) for each in maps)
+        maps = self.detail(tubelets.flatten(0, 2))
+        return tuple(each.unflatten(0, (-1, self.slots, self.temporal_patch_size)).mean(2) for each in maps)
 
     @property
     def example(self) -> dict[str, Tensor]:
