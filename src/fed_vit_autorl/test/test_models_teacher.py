@@ -1,4 +1,4 @@
-"""Whose word is learned: the LiDAR's until the model passes its test, the model's own from then on."""
+"""Whose word is learned: the LiDAR's that the model suspects too, the model's own where it passes the scan's test."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import pytest
 from fed_vit_autorl.data.sample import CameraModel, Labels, Sample
 from fed_vit_autorl.edge.perceiver import Seen
 from fed_vit_autorl.models.detection import Detections
-from fed_vit_autorl.models.teacher import Trust, examine, taught
+from fed_vit_autorl.models.teacher import Trust, confirmed, examine
 
 CAR, FAR_CAR, GHOST = [10.0, 20, 30, 36], [40.0, 20, 46, 25], [2.0, 2, 8, 10]
 SIZE = 40, 60
@@ -56,20 +56,21 @@ def test_nothing_to_test_on_earns_no_trust():
 def test_a_lost_model_learns_what_it_suspects_and_the_scan_confirms_and_keeps_the_rest():
     suspected = [12.0, 20, 31, 36]  # the car's own outline: IoU with the scan's 18 · 16 / (21 · 16) = 0.86
     perceiver = seeing((suspected, 0.4), (FAR_CAR, 0.3))
-    found = taught(scanned([CAR, GHOST]), perceiver, Trust(False, False)).labels
+    found = confirmed(scanned([CAR, GHOST]), perceiver).labels
     assert found.boxes.tolist() == [suspected]
     assert found.ignored.tolist() == [GHOST, FAR_CAR]  # only one of the two reports them: neither learned nor denied
     np.testing.assert_array_equal(found.free_space, scanned().labels.free_space)
 
 
-def test_a_trusted_model_keeps_what_it_sees_beyond_the_scan():
-    perceiver = seeing((CAR, 0.9), (FAR_CAR, 0.8), (GHOST, 0.2), free_rows=19)
-    found = taught(scanned([CAR, [50.0, 2, 58, 12]]), perceiver, Trust(True, True)).labels
-    assert found.boxes.tolist() == [CAR, FAR_CAR]
-    assert found.ignored.tolist() == [[50.0, 2, 58, 12], GHOST]  # reported by one of the two, or half-heartedly
-    assert found.free_space.sum() == 19 * SIZE[1]
+def test_each_thing_has_one_teacher():
+    for masks in (False, True):
+        for objects in (False, True):
+            left_out = Trust(masks, objects).left_out
+            assert ("masks" in left_out) == ("taught_masks" not in left_out) == masks
+            for part in ("class", "box"):
+                assert (part in left_out) == (f"taught_{part}" not in left_out) == objects
 
 
 def test_a_sample_without_labels_stays_as_it_is():
     bare = replace(scanned(), labels=None)
-    assert taught(bare, seeing(), Trust(True, True)) is bare
+    assert confirmed(bare, seeing()) is bare

@@ -12,6 +12,7 @@ from fed_vit_autorl.models.batches import Batches, collate, repeat_factors
 from fed_vit_autorl.models.export import weights_of
 from fed_vit_autorl.models.packaging import build, perception_files
 from fed_vit_autorl.models.perception import ViTPerception
+from fed_vit_autorl.models.teacher import Trust
 from fed_vit_autorl.models.training import Progress, Stretch, TrainingOptions, fit, fit_folder
 
 torch.set_num_threads(1)
@@ -114,6 +115,17 @@ def test_a_release_is_fine_tuned_to_the_difference_of_what_may_train(tmp_path):
     assert all(array.dtype == np.float32 for array in delta.values())
     assert max(np.abs(array).max() for array in delta.values()) > 0
     assert set(parts) == {"class", "box", "masks", "semantic"}
+
+
+def test_a_trusted_release_has_nothing_to_learn(tmp_path, monkeypatch):
+    store = ExperienceStore(tmp_path)
+    for seed in range(8):
+        store.add(scene(seed))
+    monkeypatch.setattr(training, "examine", lambda samples, perceiver: Trust(masks=True, objects=True))
+    base = small()
+    _, parts = fit_folder(base.architecture, weights_of(base), store, store.keys(), TrainingOptions(1, 2))
+    assert parts.keys() == {"taught_class", "taught_box", "taught_masks", "taught_features", "semantic"}
+    assert max(parts.values()) == pytest.approx(0, abs=1e-5)  # the labels say much else: see the test above
 
 
 def test_what_is_left_out_of_the_loss_is_not_learned():

@@ -2,7 +2,7 @@
 
 Labels made from a sparse scan miss far objects and have rough edges; learned blindly they spoil a model that already
 sees better than they do. What the scan does tell is a test of the model in the vehicle's own conditions: one that
-passes it is trusted with what the scan cannot tell too, and so does not unlearn it.
+passes it is its own teacher there (`distillation`), and so does not unlearn what the scan cannot tell.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import cv2
 import numpy as np
 
 from fed_vit_autorl.data.classes import MASKS, UNLABELLED
-from fed_vit_autorl.data.sample import Labels, Sample
+from fed_vit_autorl.data.sample import Sample
 from fed_vit_autorl.edge.perceiver import Perceiver, Seen
 
-from .detection import Detections, iou_matrix
+from .detection import iou_matrix
 
 TRUSTED_IOU = 0.9
-"""Of the free space that LiDAR and model tell; the model's masks are labels from there on."""
-TRUSTED_RECALL = 0.7
-"""Share of the LiDAR's objects that the model sees; the model's objects are labels from there on."""
+"""Of the free space that LiDAR and model tell; the model teaches masks from there on."""
+TRUSTED_RECALL = 0.5
+"""Share of the LiDAR's objects (not all are any) that the model is sure of; it teaches objects from there on."""
 CONFIDENT, DOUBTFUL = 0.5, 0.15
-"""Scores from which a trusted model's objects are labels, and from which objects are at least not background."""
+"""Scores from which a model is sure of an object, and from which it is at least not background."""
 SAME_OBJECT_IOU = 0.4
 EXAMINED = 48
 
@@ -35,6 +35,14 @@ class Trust:
 
     masks: bool
     objects: bool
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Parts of the loss that nobody teaches: the scan's where the model is believed, the model's elsewhere."""
+        objects = {"class", "box"} if self.objects else {"taught_class", "taught_box"}
+        masks = {"masks"} if self.masks else {"taught_masks"}
+        features = set() if self.objects and self.masks else {"taught_features"}
+        return frozenset(objects | masks | features)
 
 
 def examine(samples: Iterable[Sample], perceiver: Perceiver) -> Trust:
@@ -54,35 +62,25 @@ def examine(samples: Iterable[Sample], perceiver: Perceiver) -> Trust:
     return Trust(shared >= TRUSTED_IOU * total > 0, met >= TRUSTED_RECALL * known > 0)
 
 
-def taught(sample: Sample, perceiver: Perceiver, trust: Trust) -> Sample:
-    """The sample with the labels to learn from. `perceiver` reports objects down to `DOUBTFUL`."""
+def confirmed(sample: Sample, perceiver: Perceiver) -> Sample:
+    """The sample with the objects that LiDAR and model both report, in the model's outline: a cluster ends where the
+    returns do. What only one of the two reports is neither learned nor denied. `perceiver` reports objects down to
+    `DOUBTFUL`.
+    """
     labels = sample.labels
     if labels is None:
         return sample
-    seen = perceiver(sample.image, sample.returns_in_base)
-    if trust.masks:
-        masks = _masks(sample, seen).items()
-        labels = replace(labels, **{name: mask.astype(np.uint8) for name, mask in masks})
-    return replace(sample, labels=_with_objects(labels, seen.detections, trust.objects))
-
-
-def _with_objects(labels: Labels, found: Detections, trusted: bool) -> Labels:
-    """A trusted model's sure objects, another's that the LiDAR confirms, both with the model's outline: a cluster ends
-    where the returns do. What only one of the two reports, or the model half-heartedly, is neither learned nor denied.
-    """
-    if trusted:
-        learned = found.scores >= CONFIDENT
-    else:
-        learned = iou_matrix(found.boxes, labels.boxes).max(1, initial=0) >= SAME_OBJECT_IOU
+    found = perceiver(sample.image, sample.returns_in_base).detections
+    learned = iou_matrix(found.boxes, labels.boxes).max(1, initial=0) >= SAME_OBJECT_IOU
     alone = iou_matrix(labels.boxes, found.boxes[learned]).max(1, initial=0) < SAME_OBJECT_IOU
     ignored = (labels.ignored, labels.boxes[alone], found.boxes[~learned])
-    return replace(
+    labels = replace(
         labels,
         boxes=found.boxes[learned],
         classes=found.classes[learned],
         ignored=np.concatenate(ignored).astype(np.float32),
-        objects_known=labels.objects_known or trusted,
     )
+    return replace(sample, labels=labels)
 
 
 def _masks(sample: Sample, seen: Seen) -> dict[str, np.ndarray]:

@@ -21,8 +21,9 @@ from fed_vit_autorl.edge.perceiver import Perceiver
 from fed_vit_autorl.edge.torch_runtime import TorchRuntime
 
 from .batches import Augmentation, Batches
+from .distillation import Distilled
 from .packaging import build
-from .teacher import DOUBTFUL, EXAMINED, examine, taught
+from .teacher import DOUBTFUL, EXAMINED, confirmed, examine
 
 CHECKPOINT_EVERY = 200
 MAX_GRADIENT_NORM = 5.0
@@ -154,34 +155,36 @@ def fit_folder(
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Fine-tune a release's perception on a vehicle's own samples: (trained minus base by tensor name, loss parts).
 
-    architecture and weights are those of the release. Labels are the vehicle's LiDAR's, or the release's own where it
-    passes their test (`teacher`). Only tensors that `trainable` names are trained and returned. `thinned` tensors are
-    in the place of the release's in what is trained, not in what labels. Raises ValueError when none of the samples can
+    architecture and weights are those of the release. What it is trusted with in these samples (`teacher`) it teaches,
+    the rest the vehicle's LiDAR. Only tensors that `trainable` names are trained and returned. `thinned` tensors are in
+    the place of the release's in what is trained, not in what teaches. Raises ValueError when none of the samples can
     be read.
     """
     start = {**weights, **thinned}
-    model = build(architecture, start)
-    for name, parameter in model.named_parameters():
+    student = build(architecture, start)
+    for name, parameter in student.named_parameters():
         parameter.requires_grad_(trainable(name))
     if augment is None:
         augment = Augmenter({"flip": 0.5, "crop": 0.3, "light": 0.3})
-    teacher = Perceiver(TorchRuntime(architecture, weights, "cpu"), DOUBTFUL)
+    perceiver = Perceiver(TorchRuntime(architecture, weights, "cpu"), DOUBTFUL)
 
-    trust = examine(samples.read(list(keys[:: max(1, len(keys) // EXAMINED)])), teacher)
-    taught_labels: dict[Key, Labels] = {}
+    trust = examine(samples.read(list(keys[:: max(1, len(keys) // EXAMINED)])), perceiver)
+    labels: dict[Key, Labels] = {}
 
     def read(index: int) -> Sample | None:
         sample = samples.get(keys[index])
         if sample is None:
             return None
-        if keys[index] not in taught_labels:
-            taught_labels[keys[index]] = taught(sample, teacher, trust).labels
-        return replace(sample, labels=taught_labels[keys[index]])
+        if keys[index] not in labels:
+            labels[keys[index]] = (sample if trust.objects else confirmed(sample, perceiver)).labels
+        return replace(sample, labels=labels[keys[index]])
 
-    batches = Batches(read, len(keys), model.img_size, options.batch_size, augment, options.seed)
-    # Nothing but itself has outlined what a trusted model sees: its own boxes would teach it its own errors.
-    parts = fit(model, batches, options, progress, left_out={"box"} if trust.objects else ())
-    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    batches = Batches(read, len(keys), student.img_size, options.batch_size, augment, options.seed)
+    progress = progress or Progress()
+    corrections = [lambda _, correct=correct: correct(student) for correct in progress.after_backward]
+    learner = Distilled(student, build(architecture, weights)) if trust.objects or trust.masks else student
+    parts = fit(learner, batches, options, replace(progress, after_backward=corrections), left_out=trust.left_out)
+    trained = {name: parameter for name, parameter in student.named_parameters() if parameter.requires_grad}
     return {name: parameter.detach().numpy() - start[name] for name, parameter in trained.items()}, parts
 
 
