@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ def cores(request, monkeypatch):
 
 def test_scaled_sum_is_the_same_on_any_number_of_cores(cores):
     generator = np.random.default_rng(0)
-    shapes = {"large": (3, blocks.BLOCK), "ragged": (blocks.BLOCK + 1,), "scalar": (), "empty": (0, 4), "small": (5, 2)}
+    shapes = {"large": (3, blocks.PIECE), "ragged": (blocks.PIECE + 1,), "scalar": (), "empty": (0, 4), "small": (5, 2)}
     totals = {
         name: np.float32(generator.standard_normal(shape)) * np.ones(shape, np.float32)
         for name, shape in shapes.items()
@@ -26,15 +28,15 @@ def test_scaled_sum_is_the_same_on_any_number_of_cores(cores):
         np.testing.assert_array_equal(totals[name], expected[name])
 
 
-@pytest.mark.parametrize(
-    ("sizes", "count"), [((5,), 4), ((1, 1, 1, 1), 2), ((0, 0, 9, 0), 3), ((100, 1, 1), 2), ((), 2)]
-)
-def test_runs_cover_every_tensor_once(sizes, count):
-    runs = blocks._runs(sizes, count)
-    covered = [index for start, stop in runs for index in range(start, stop)]
-    assert len(runs) <= count
-    assert covered == sorted(set(covered))
-    assert sum(sizes[index] for index in covered) == sum(sizes)
+def test_a_sum_does_not_wait_for_cores_that_others_keep_busy(monkeypatch):
+    monkeypatch.setattr(blocks, "CORES", 3)
+    free = threading.Event()
+    busy = [blocks._pool().submit(free.wait) for _ in range(64)]
+    totals = {"a": np.zeros(3 * blocks.PIECE, np.float32)}
+    blocks.add_scaled(totals, {"a": np.ones(3 * blocks.PIECE, np.float32)}, 2.0)
+    assert not any(each.done() for each in busy)
+    free.set()
+    assert (totals["a"] == 2.0).all()
 
 
 def test_distances_over_many_blocks_are_those_of_numpy():

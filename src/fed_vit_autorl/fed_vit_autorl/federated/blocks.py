@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +15,10 @@ import numpy as np
 from .update import Tensors
 
 BLOCK = 32768  # float32 values: 128 KiB, a share of the second-level cache
+PIECE = 4 * BLOCK  # of a sum: it and what is added take 1 MiB of that cache
 T = TypeVar("T")
 CORES = len(os.sched_getaffinity(0))
+_own = threading.local()
 
 
 @cache
@@ -44,30 +46,42 @@ def for_spans(size: int, work: Callable[[int, int], None], block: int = BLOCK) -
 def add_scaled(totals: Tensors, values: Tensors, factor: float) -> None:
     """totals += factor · values, in place, for C-contiguous float32 tensors of the same names and shapes.
 
-    Each core takes a run of the tensors and goes over it in blocks, so that the product never leaves its cache. No
-    BLAS: its threads wait for each other by spinning, which on a loaded machine costs a time slice for every tensor.
+    Cores take pieces that fit their caches from one queue, the caller too: one that others keep busy holds nobody up,
+    and what has not begun when the queue is empty is not waited for. No BLAS: its threads wait for each other by
+    spinning, which on a loaded machine costs a time slice for every tensor.
     """
-    names, factor = list(totals), np.float32(factor)
+    factor = np.float32(factor)
+    left = deque(_pieces(tuple((name, total.size) for name, total in totals.items())))
 
-    def work(start: int, stop: int) -> None:
-        scratch = np.empty(BLOCK, np.float32)
-        for name in names[start:stop]:
-            total, added = totals[name].reshape(-1), values[name].reshape(-1)
-            for first, last in spans(total.size):
-                product, target = scratch[: last - first], total[first:last]
-                np.multiply(added[first:last], factor, out=product)
-                np.add(target, product, out=target)
+    def work() -> None:
+        scratch = _scratch()
+        while left:
+            try:
+                name, first, last = left.popleft()
+            except IndexError:  # another was faster
+                return
+            product, target = scratch[: last - first], totals[name].reshape(-1)[first:last]
+            np.multiply(values[name].reshape(-1)[first:last], factor, out=product)
+            np.add(target, product, out=target)
 
-    runs = _runs(tuple(totals[name].size for name in names), CORES)
-    deque(_pool().map(lambda run: work(*run), runs), 0)
+    others = [_pool().submit(work) for _ in range(CORES - 1)]
+    work()
+    for other in others:
+        if not other.cancel():
+            other.result()
 
 
 @lru_cache(maxsize=64)
-def _runs(sizes: tuple[int, ...], count: int) -> list[tuple[int, int]]:
-    """(start, stop) of at most `count` runs of consecutive tensors, about as large as each other."""
-    ends = np.searchsorted(np.cumsum(sizes), np.arange(1, count + 1) * sum(sizes) / count, side="left") + 1
-    bounds = sorted({0, *np.minimum(ends, len(sizes)).tolist()})
-    return list(itertools.pairwise(bounds))
+def _pieces(sizes: tuple[tuple[str, int], ...]) -> list[tuple[str, int, int]]:
+    """(name, start, stop) of the pieces of tensors of these sizes."""
+    return [(name, start, stop) for name, size in sizes for start, stop in spans(size, PIECE)]
+
+
+def _scratch() -> np.ndarray:
+    """float32 (PIECE,) of this thread: a fresh one would be paged in every time."""
+    if not hasattr(_own, "scratch"):
+        _own.scratch = np.empty(PIECE, np.float32)
+    return _own.scratch
 
 
 def clip_factor(norm: float, limit: float) -> float:
