@@ -22,18 +22,17 @@ class Spool:
     def __enter__(self) -> Spool:
         shutil.rmtree(self._folder, ignore_errors=True)  # what a crash left behind
         self._folder.mkdir(parents=True)
+        self._kept = 0
         return self
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._folder)
 
     def keep(self, update: Update) -> Update:
-        """The same update, read only and backed by a file."""
+        """The same update, read only and backed by a file. Raises OSError when the disk is full: written, not mapped,
+        for a mapping that finds no room ends the process.
+        """
         layout = Layout.of(update.tensors)
-        path = self._folder / f"{len(list(self._folder.iterdir()))}.f32"
-        mapped = np.memmap(path, np.float32, mode="w+", shape=(layout.size,))
-        for name, view in layout.unflatten(mapped).items():
-            view[...] = update.tensors[name]
-        mapped.flush()
-        del mapped
+        path, self._kept = self._folder / f"{self._kept}.f32", self._kept + 1
+        path.write_bytes(layout.flatten(update.tensors).data)
         return Update(layout.unflatten(np.memmap(path, np.float32, mode="r", shape=(layout.size,))), update.metadata)

@@ -5,6 +5,7 @@ connect.
 from __future__ import annotations
 
 import logging
+import random
 import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +63,8 @@ class Link:
         self._on_message, self._on_connection = on_message, on_connection
         self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
         self._client.tls_set_context(address.context())
-        self._client.reconnect_delay_set(min_delay=1, max_delay=30)
+        # paho doubles the first delay; one of their own keeps a fleet from coming back in step.
+        self._client.reconnect_delay_set(min_delay=random.uniform(0.5, 2.0), max_delay=30)
         self._client.max_inflight_messages_set(64)
         self._client.max_queued_messages_set(1024)
         if will is not None:
