@@ -9,6 +9,7 @@ from fed_vit_autorl.federated.cloud.spool import Spool
 from fed_vit_autorl.federated.refusal import AggregationReason, AggregationRefused
 from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.strategies.kept import squared_distances
+from fed_vit_autorl.federated.strategies.krum import dealt
 from fed_vit_autorl.federated.update import Update, UpdateMetadata
 
 
@@ -74,6 +75,30 @@ def test_krum_on_paper():
     np.testing.assert_array_equal(aggregate("krum", points), [1, 1])
     # Multi-Krum: the best n - f = 4 of them, mean 1.5.
     np.testing.assert_array_equal(aggregate("multi_krum", points), [1.5, 1.5])
+
+
+def test_krum_of_pairs_takes_the_pair_whose_mean_the_definition_picks():
+    """Karimireddy et al. 2022, algorithm 1, read literally for the round's deal; f = 1 of 9, five buckets."""
+    points = np.random.default_rng(5).normal(size=(9, 40)).astype(np.float32)
+    buckets = dealt(9, 2, 0)
+    assert sorted(np.concatenate(buckets)) == list(range(9))
+    means = np.array([points[bucket].astype(float).mean(axis=0) for bucket in buckets])
+    found = aggregate({"krum": {"byzantine_share": 0.12, "bucket": 2}}, points)
+    np.testing.assert_allclose(found, means[naive_krum(means, 1)], rtol=1e-5, atol=1e-6)
+
+
+def test_pairs_are_dealt_anew_every_round_and_the_same_again_after_a_crash():
+    first, again, next_round = (np.concatenate(dealt(30, 2, number)).tolist() for number in (1, 1, 2))
+    assert first == again
+    assert first != next_round
+
+
+def test_krum_of_pairs_needs_as_many_pairs_as_krum_needs_vehicles():
+    spec = {"krum": {"byzantine_share": 0.125, "bucket": 2}}  # f = 1 of 8 and of 9: five pairs
+    np.testing.assert_array_equal(aggregate(spec, np.ones((9, 4))), np.ones(4))
+    with pytest.raises(AggregationRefused) as refused:
+        aggregate(spec, np.ones((8, 4)))
+    assert refused.value.reason == AggregationReason.TOO_FEW_UPDATES
 
 
 def naive_bulyan(points, byzantine):

@@ -87,7 +87,11 @@ def gram_matrix(updates: list[Tensors]) -> np.ndarray:
 
 def squared_distances(updates: list[Tensors]) -> np.ndarray:
     """float64 (N, N) squared L2 distances between updates, by one Gram matrix."""
-    gram = gram_matrix(updates)
+    return distances_by(gram_matrix(updates))
+
+
+def distances_by(gram: np.ndarray) -> np.ndarray:
+    """Squared L2 distances (N, N) of vectors by their inner products (N, N)."""
     squares = np.diag(gram)
     return np.maximum(squares[:, None] + squares[None, :] - 2 * gram, 0)
 

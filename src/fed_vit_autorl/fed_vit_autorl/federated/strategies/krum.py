@@ -6,7 +6,7 @@ import numpy as np
 
 from ..update import Tensors
 from .base import STRATEGIES
-from .kept import KeepingStrategy, mean_of, squared_distances
+from .kept import KeepingStrategy, distances_by, gram_matrix, mean_of, squared_distances
 from .robust import median_of_sorted
 
 
@@ -21,6 +21,12 @@ def expected_byzantine(share: float, count: int) -> int:
     return int(np.floor(share * count))
 
 
+def dealt(count: int, size: int, seed: int) -> list[np.ndarray]:
+    """Indices of `count` updates, dealt by chance into buckets of `size`, the last may hold fewer; of one, in order."""
+    order = np.random.default_rng(seed).permutation(count) if size > 1 else np.arange(count)
+    return [order[start : start + size] for start in range(0, count, size)]
+
+
 class _Distances(KeepingStrategy):
     def __init__(self, byzantine_share: float = 0.2) -> None:
         if not 0 <= byzantine_share < 0.5:
@@ -30,24 +36,43 @@ class _Distances(KeepingStrategy):
 
 @STRATEGIES.register("krum")
 class Krum(_Distances):
-    """The one update closest to its n - f - 2 nearest; needs n ≥ 2f + 3."""
+    """The one update closest to its n - f - 2 nearest; needs n ≥ 2f + 3.
+
+    With a `bucket` of s > 1 it chooses among the means of s updates each, dealt anew every round: one vehicle alone
+    knows too little where vehicles have seen different things (Karimireddy et al. 2022, Byzantine-Robust Learning on
+    Heterogeneous Datasets via Bucketing, algorithm 1). f attackers spoil f buckets at most, so there must be
+    2f + 3 of these; the deal follows from the round's number, so that a round repeated after a crash ends with the same
+    bits.
+    """
+
+    def __init__(self, byzantine_share: float = 0.2, bucket: int = 1) -> None:
+        super().__init__(byzantine_share)
+        if bucket < 1:
+            raise ValueError("a bucket holds at least 1 update")
+        self.bucket = bucket
 
     def _aggregate(self, updates: list[Tensors]) -> Tensors:
-        return mean_of([updates[index] for index in self._ranking(updates)[:1]], self._model)
-
-    def _ranking(self, updates: list[Tensors]) -> np.ndarray:
         byzantine = expected_byzantine(self.byzantine_share, len(updates))
-        self._need(2 * byzantine + 3, f"n ≥ 2f + 3 with f = {byzantine}")
-        return np.argsort(krum_scores(squared_distances(updates), byzantine), kind="stable")
+        self._need(self.bucket * (2 * byzantine + 2) + 1, f"2f + 3 buckets of {self.bucket} with f = {byzantine}")
+        buckets = dealt(len(updates), self.bucket, self._round)
+        shares = np.zeros((len(buckets), len(updates)))
+        for share, bucket in zip(shares, buckets, strict=True):
+            share[bucket] = 1 / len(bucket)
+        # Inner products of means are means of inner products: no mean is made but the one that is taken.
+        distances = distances_by(shares @ gram_matrix(updates) @ shares.T)
+        best = buckets[int(np.argmin(krum_scores(distances, byzantine)))]
+        return mean_of([updates[index] for index in best], self._model)
 
 
 @STRATEGIES.register("multi_krum")
-class MultiKrum(Krum):
-    """Mean of the n - f updates with the best Krum scores."""
+class MultiKrum(_Distances):
+    """Mean of the n - f updates with the best Krum scores; needs n ≥ 2f + 3."""
 
     def _aggregate(self, updates: list[Tensors]) -> Tensors:
-        chosen = len(updates) - expected_byzantine(self.byzantine_share, len(updates))
-        return mean_of([updates[index] for index in self._ranking(updates)[:chosen]], self._model)
+        byzantine = expected_byzantine(self.byzantine_share, len(updates))
+        self._need(2 * byzantine + 3, f"n ≥ 2f + 3 with f = {byzantine}")
+        ranking = np.argsort(krum_scores(squared_distances(updates), byzantine), kind="stable")
+        return mean_of([updates[index] for index in ranking[: len(updates) - byzantine]], self._model)
 
 
 @STRATEGIES.register("bulyan")
