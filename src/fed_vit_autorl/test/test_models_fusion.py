@@ -164,13 +164,15 @@ def test_motion_is_seen_in_the_past_and_only_there():
 
 
 def test_what_rarely_moves_weighs_in_the_motion_loss():
-    """1 pixel of 100 moves, nothing is seen: cross entropy is 0.06, dice 1 - (2 · 0.01 + 1) / (1 + 1 + 1)."""
+    """1 pixel of 100 moves and weighs √100, the rest √(100 / 99); all are given a chance of 0.01."""
     motion = torch.zeros(1, 1, 10, 10)
     motion[0, 0, 5, 5] = 1
     raw = {"motion": torch.full((1, 1, 10, 10), float(np.log(0.01 / 0.99))), "trajectory": torch.zeros(1, 20, 2)}
-    cross = -(np.log(0.01) + 99 * np.log(0.99)) / 100
+    rest = np.sqrt(100 / 99)
+    cross = -(10 * np.log(0.01) + 99 * rest * np.log(0.99)) / (10 + 99 * rest)
+    dice = 1 - np.mean([(2 * 0.01 + 1) / (1 + 1 + 1), (2 * 99 * 0.99 + 1) / (99 + 99 + 1)])
     parts = temporal_loss(raw, motion, torch.zeros(1, 20, 2))
-    assert parts["motion"].item() == pytest.approx(cross + 1 - 1.02 / 3, abs=1e-5)
+    assert parts["motion"].item() == pytest.approx(cross + dice, abs=1e-5)
 
 
 def test_unlabelled_motion_and_unknown_waypoints_do_not_train():

@@ -13,7 +13,7 @@ from fed_vit_autorl.data.classes import MASKS, OBJECT_CLASSES, SEMANTIC_CLASSES,
 
 from .further_heads import OccupancyHead, SolidHead
 from .heads import STRIDE, DetectionHead
-from .losses import Targets, assign, at_mask_stride, detection_loss, overlap_loss, semantic_loss
+from .losses import Targets, assign, at_mask_stride, detection_loss, mask_loss, rare_loss, semantic_loss
 
 Raw = dict[str, Tensor]
 Size = tuple[int, int]
@@ -83,7 +83,7 @@ def _occupancy_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor
 
 def _motion_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor]:
     labels = targets.further.get("moving")
-    return {} if labels is None else {"motion": overlap_loss(raw["motion"], at_mask_stride(labels).unsqueeze(1))}
+    return {} if labels is None else {"motion": rare_loss(raw["motion"], at_mask_stride(labels).unsqueeze(1))}
 
 
 def _risk_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ HEADS: dict[str, Head] = {
         lambda module, seen: {"masks": module(seen.stride4)},
         MASKS,
         lambda raw, size: raw["masks"].sigmoid().split(1, 1),
-        lambda raw, targets, size: {"masks": overlap_loss(raw["masks"], at_mask_stride(targets.masks))},
+        lambda raw, targets, size: {"masks": mask_loss(raw["masks"], targets.masks)},
     ),
     "semantic": Head(
         lambda tokens, width: nn.Conv2d(width // 2, len(SEMANTIC_CLASSES), 1),

@@ -105,11 +105,9 @@ def detection_loss(logits: Tensor, boxes: Tensor, targets: Targets, size: tuple[
     return class_loss, ((1 - generalised) * quality[positive]).sum() / normaliser
 
 
-def overlap_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Binary cross entropy + dice over labelled pixels, 0 without any; logits (B, M, h, w), masks uint8 likewise.
-
-    Dice (Milletari et al., V-Net, 2016) is worth the same for a mask of a few pixels as for one of half the picture.
-    """
+def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Binary cross entropy + dice over labelled pixels. logits (B, M, h, w); masks uint8 (B, M, H, W) at full size."""
+    masks = at_mask_stride(masks)
     known = (masks != UNLABELLED).to(logits.dtype)
     wanted = (masks == 1).to(logits.dtype)
     cross = functional.binary_cross_entropy_with_logits(logits, wanted, weight=known, reduction="sum")
@@ -119,16 +117,13 @@ def overlap_loss(logits: Tensor, masks: Tensor) -> Tensor:
     return cross / known.sum().clamp(min=1.0) + dice.mean()
 
 
-def semantic_loss(logits: Tensor, semantic: Tensor) -> Tensor:
+def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy + dice over labelled pixels, 0 without any, so that rare classes weigh much more than their share.
 
-    A class with a share f of the batch's pixels weighs 1 / √f in the cross entropy; dice is over the classes that the
-    batch shows. Both at twice the resolution of the logits, for poles and signs are narrower than a mask's pixel.
-    logits (B, C, h, w); semantic uint8 (B, H, W) at full size.
+    A class with a share f of the batch's pixels weighs 1 / √f in the cross entropy; dice (Milletari et al., V-Net,
+    2016) is over the classes that the batch shows. logits (B, C, h, w); labels (B, h, w).
     """
-    stride = MASK_STRIDE // 2
-    logits = functional.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
-    labels = semantic[..., stride // 2 :: stride, stride // 2 :: stride].long()
+    labels = labels.long()
     known = labels != UNLABELLED
     wanted = functional.one_hot(labels.where(known, 0), logits.shape[1]).movedim(-1, 1) * known.unsqueeze(1)
     count = wanted.sum((0, 2, 3))
@@ -139,6 +134,21 @@ def semantic_loss(logits: Tensor, semantic: Tensor) -> Tensor:
     overlap, total = (probability * wanted).sum((0, 2, 3)), (probability + wanted).sum((0, 2, 3))
     dice = (1 - (2 * overlap + 1) / (total + 1)).where(shown, 0).sum() / shown.sum().clamp(min=1)
     return cross / (weight * count).sum().clamp(min=1) + dice
+
+
+def semantic_loss(logits: Tensor, semantic: Tensor) -> Tensor:
+    """`class_loss` at twice the resolution of the logits, for poles and signs are narrower than a mask's pixel.
+
+    logits (B, C, h, w); semantic uint8 (B, H, W) at full size.
+    """
+    stride = MASK_STRIDE // 2
+    logits = functional.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
+    return class_loss(logits, semantic[..., stride // 2 :: stride, stride // 2 :: stride])
+
+
+def rare_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """`class_loss` of a mask that is rarely set, and of the rest. Both (B, 1, h, w); mask uint8."""
+    return class_loss(torch.cat((torch.zeros_like(logits), logits), 1), mask[:, 0])
 
 
 def at_mask_stride(masks: Tensor) -> Tensor:

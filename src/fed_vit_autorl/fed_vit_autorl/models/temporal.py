@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from .backbone import DETAIL_WIDTHS, Detail
 from .heads import Pyramid
-from .losses import overlap_loss
+from .losses import rare_loss
 
 WAYPOINTS = 20
 WAYPOINT_SCALE_M = 10.0
@@ -131,4 +131,4 @@ def temporal_loss(raw: dict[str, Tensor], motion: Tensor, trajectory: Tensor) ->
     unknown."""
     driven = ~trajectory.isnan()
     error = functional.smooth_l1_loss(raw["trajectory"], trajectory.nan_to_num(), reduction="none") * driven
-    return {"motion": overlap_loss(raw["motion"], motion), "trajectory": error.sum() / driven.sum().clamp(min=1)}
+    return {"motion": rare_loss(raw["motion"], motion), "trajectory": error.sum() / driven.sum().clamp(min=1)}
