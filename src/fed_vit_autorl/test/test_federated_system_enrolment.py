@@ -1,5 +1,6 @@
 """Who gets a certificate, who loses it, and what the broker lets a vehicle do."""
 
+import base64
 import os
 import tempfile
 import threading
@@ -74,6 +75,16 @@ def test_a_request_with_another_kind_of_key_or_garbage_is_refused(authority):
     for request in (elliptic, UNKNOWN_KEY, b"garbage", b""):
         with pytest.raises(EnrolmentRefused, match="bad_request"):
             authority.enrol("v1", authority.claim("v1"), request)
+
+
+def test_a_request_of_a_version_that_does_not_exist_is_refused(authority, tmp_path):
+    """PKCS #10 knows version 0 only (RFC 2986, 4.1); found by the fuzzer."""
+    pem = Identity(tmp_path / "v1").request("v1").decode()
+    request = base64.b64decode("".join(line for line in pem.splitlines() if "-" not in line))
+    body = base64.encodebytes(request.replace(b"\x02\x01\x00", b"\x02\x01\x02", 1))
+    forged = b"-----BEGIN CERTIFICATE REQUEST-----\n" + body + b"-----END CERTIFICATE REQUEST-----\n"
+    with pytest.raises(EnrolmentRefused, match="bad_request"):
+        authority.enrol("v1", authority.claim("v1"), forged)
 
 
 def test_a_revoked_vehicle_is_known_no_more_until_it_enrols_again(authority, tmp_path):

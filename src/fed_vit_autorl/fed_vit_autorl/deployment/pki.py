@@ -250,7 +250,7 @@ def _request_key(request: bytes) -> Ed25519PublicKey:
         key = loaded.public_key()
         if not isinstance(key, Ed25519PublicKey) or not loaded.is_signature_valid:
             raise ValueError("the request needs an Ed25519 key and its own signature")
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise EnrolmentRefused(EnrolmentReason.BAD_REQUEST, str(error)) from error
     return key
 
