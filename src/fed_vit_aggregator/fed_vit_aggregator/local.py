@@ -160,6 +160,17 @@ class LocalCloud:
             self.broker.stop()
             raise
 
+    def revive(self) -> list[str]:
+        """Starts again what has died, as a service manager would: names of what that was. Raises RuntimeError."""
+        died = []
+        if self.broker.process is not None and self.broker.process.poll() is not None:
+            died.append("broker")
+            self.broker.start()
+        if self._process is not None and self._process.poll() is not None:
+            died.append("aggregator")
+            self.start_aggregator()
+        return died
+
     def stop(self) -> None:
         """Both; safe to repeat."""
         self.stop_aggregator()

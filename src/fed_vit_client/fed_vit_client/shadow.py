@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from fed_vit_autorl.federated.drift import BEFORE
 from fed_vit_autorl.federated.vehicle.releases import Shadow
 
 FIGURES = ("map50", "free_space_iou")
+STANDARD_ERRORS = 2.0
 
 
 @dataclass
 class ShadowTest:
-    """Refuses a release that loses more than the share `gate` of a figure on at least `min_samples` held-out samples.
+    """Refuses a release that loses more than the share `gate` of a figure on at least `min_samples` held-out samples,
+    and more than chance explains there.
 
     Labels are the vehicle's own, so the gate is wider than the aggregator's.
     """
@@ -36,10 +39,19 @@ class ShadowTest:
         keys = held_out[-self.max_samples :]
         if active is None or len(keys) < self.min_samples:
             return Shadow()
+        seen = [sample for sample in samples.read(keys) if sample.labels is not None]
         trusted = self.identity.release_keys()
-        after = evaluate_perception(folder, manifest, {}, samples.read(keys))
-        before = evaluate_perception(active, release.read_manifest(active, trusted), {}, samples.read(keys))
+        after = evaluate_perception(folder, manifest, {}, seen)
+        before = evaluate_perception(active, release.read_manifest(active, trusted), {}, seen)
         figures = {name: after.get(name, 0.0) for name in FIGURES if name in before}
-        worse = any(after < (1 - self.gate) * before[name] for name, after in figures.items())
+        counts = {"map50": sum(len(sample.labels.boxes) for sample in seen), "free_space_iou": len(seen)}
+        worse = any(self._is_worse(before[name], after, counts[name]) for name, after in figures.items())
         figures |= {BEFORE + name: before[name] for name in FIGURES if name in before}
         return Shadow(figures, Reason.WORSE_IN_SHADOW if worse else None)
+
+    def _is_worse(self, before: float, after: float, count: int) -> bool:
+        """Of figures that are about a share of `count` objects or pictures, whose standard error is √(p (1 - p) / n):
+        a dozen objects prove nothing.
+        """
+        error = math.sqrt(before * (1 - before) / max(count, 1))
+        return after < (1 - self.gate) * before and before - after > STANDARD_ERRORS * error

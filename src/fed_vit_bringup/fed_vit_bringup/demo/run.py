@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import httpx
+
 from fed_vit_aggregator.local import LocalCloud
 from fed_vit_autorl.cli.bench import machine
 from fed_vit_autorl.deployment import fleet_config
@@ -166,14 +168,18 @@ def _drive_and_learn(
 ) -> bool:
     """Until rounds are over, all vehicles run the last release and have driven their routes; False if time ran out."""
     end, asked = time.monotonic() + plan.limit_s, 0.0
-    while True:
+    while (now := time.monotonic()) < end:
         interrupted()
         supervisor.poll()
-        now = time.monotonic()
         if now - asked < ASK_S:
             continue
         asked = now
-        state = cloud.state()
+        if died := cloud.revive():
+            narrator.say("starting again", " and ".join(died))
+        try:
+            state = cloud.state()
+        except httpx.HTTPError:  # busy; it will answer later
+            continue
         latest = max((item["version"] for item in state["releases"]), default=0)
         done = sum(1 for item in state["rounds"] if item["seconds"] is not None)
         completion = {name: seen.route_completion for name, seen in world_record(plan.output).items()}
@@ -182,8 +188,7 @@ def _drive_and_learn(
         arrived = len(completion) == len(plan.domains) and min(completion.values()) >= 1.0
         if done >= plan.rounds and len(current) == len(plan.domains) and arrived:
             return True
-        if now > end:
-            return False
+    return False
 
 
 def _line(plan: Plan, state: Mapping, done: int, latest: int, completion: Mapping[str, float]) -> str:
