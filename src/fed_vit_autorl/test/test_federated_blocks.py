@@ -1,3 +1,4 @@
+import pickle
 import threading
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from fed_vit_autorl.federated import blocks
 from fed_vit_autorl.federated.strategies.kept import squared_distances
+from fed_vit_autorl.federated.update import Layout
 
 
 @pytest.fixture(params=[1, 2, 7])
@@ -26,6 +28,23 @@ def test_scaled_sum_is_the_same_on_any_number_of_cores(cores):
     blocks.add_scaled(totals, values, 0.3)
     for name in shapes:
         np.testing.assert_array_equal(totals[name], expected[name])
+
+
+def test_tensors_of_one_vector_add_up_as_others_do():
+    generator = np.random.default_rng(2)
+    tensors = {"b": generator.standard_normal((7, 11), np.float32), "a": generator.standard_normal(5, np.float32)}
+    layout = Layout.of(tensors)
+    flat, total = layout.unflatten(layout.flatten(tensors)), layout.zeros()
+    blocks.add_scaled(total, flat, 0.3)  # one vector
+    blocks.add_scaled(total, tensors, 2.0)  # one by one
+    for name, tensor in tensors.items():
+        expected = np.float32(0.3) * tensor + np.float32(2.0) * tensor
+        np.testing.assert_array_equal(total[name], expected)
+    with pytest.raises(TypeError, match="view"):
+        total["a"] = tensors["a"]
+    copied = pickle.loads(pickle.dumps(total))
+    assert type(copied) is dict
+    assert copied.keys() == total.keys()
 
 
 def test_a_sum_does_not_wait_for_cores_that_others_keep_busy(monkeypatch):

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .update import Tensors
+from .update import FlatTensors, Tensors
 
 BLOCK = 32768  # float32 values: 128 KiB, a share of the second-level cache
 PIECE = 4 * BLOCK  # of a sum: it and what is added take 1 MiB of that cache
@@ -44,13 +44,16 @@ def for_spans(size: int, work: Callable[[int, int], None], block: int = BLOCK) -
 
 
 def add_scaled(totals: Tensors, values: Tensors, factor: float) -> None:
-    """totals += factor · values, in place, for C-contiguous float32 tensors of the same names and shapes.
+    """totals += factor · values, in place, for C-contiguous float32 tensors of the same names and shapes. Those of the
+    same layout, as all updates are that came over the wire, are one vector: a tenth of the calls.
 
     Cores take pieces that fit their caches from one queue, the caller too: one that others keep busy holds nobody up,
     and what has not begun when the queue is empty is not waited for. No BLAS: its threads wait for each other by
     spinning, which on a loaded machine costs a time slice for every tensor.
     """
     factor = np.float32(factor)
+    if isinstance(totals, FlatTensors) and isinstance(values, FlatTensors) and totals.layout == values.layout:
+        totals, values = {"": totals.vector}, {"": values.vector}
     left = deque(_pieces(tuple((name, total.size) for name, total in totals.items())))
 
     def work() -> None:

@@ -60,6 +60,8 @@ class Layout:
 
     @classmethod
     def of(cls, tensors: Mapping[str, np.ndarray]) -> Layout:
+        if isinstance(tensors, FlatTensors):
+            return tensors.layout
         names = tuple(sorted(tensors))
         return cls(names, tuple(tuple(int(side) for side in tensors[name].shape) for name in names))
 
@@ -86,15 +88,36 @@ class Layout:
             view[...] = tensors[name]
         return vector
 
-    def unflatten(self, vector: np.ndarray) -> Tensors:
+    def unflatten(self, vector: np.ndarray) -> FlatTensors:
         """Views of `vector` (size,) by tensor name."""
         if vector.shape != (self.size,):
             raise UpdateRefused(UpdateReason.WRONG_LAYOUT, f"{vector.shape} values for a model of {self.size}")
-        tensors, start = {}, 0
-        for name, shape, size in zip(self.names, self.shapes, self.sizes, strict=True):
-            tensors[name] = vector[start : start + size].reshape(shape)
-            start += size
-        return tensors
+        return FlatTensors(self, vector)
+
+    def zeros(self) -> FlatTensors:
+        """float32."""
+        return self.unflatten(np.zeros(self.size, np.float32))
+
+
+class FlatTensors(Tensors):
+    """Tensors that lie in one `vector` as `layout` says, so that what is done to all of them is done to it at once.
+
+    None is ever replaced by another array. A copy in another process is a plain dictionary.
+    """
+
+    def __init__(self, layout: Layout, vector: np.ndarray) -> None:
+        ends = np.cumsum(layout.sizes).tolist()
+        views = (vector[end - size : end] for end, size in zip(ends, layout.sizes, strict=True))
+        super().__init__(
+            (name, view.reshape(shape)) for name, view, shape in zip(layout.names, views, layout.shapes, strict=True)
+        )
+        self.layout, self.vector = layout, vector
+
+    def __setitem__(self, name: str, tensor: np.ndarray) -> None:
+        raise TypeError(f"{name} is a view; write into it")
+
+    def __reduce__(self) -> tuple:
+        return dict, (dict(self),)
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

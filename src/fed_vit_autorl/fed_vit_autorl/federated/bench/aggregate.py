@@ -12,8 +12,8 @@ import numpy as np
 
 from ..blocks import CORES
 from ..strategies import STRATEGIES
-from ..update import Tensors, Update, UpdateMetadata
-from .data import PARAMETERS, SHAPES, samples_of, seconds, update_of
+from ..update import Layout, Tensors, Update, UpdateMetadata
+from .data import PARAMETERS, SHAPES, samples_of, seconds, tensors_of
 from .peer import run_peer
 
 VEHICLES = 100
@@ -26,9 +26,7 @@ def aggregate() -> dict[str, Any]:
         theirs = run_peer("flwr_aggregate.py", str(VEHICLES), str(theirs_path))
         expected = dict(np.load(theirs_path))
     peak = _peak_models()
-    updates = [
-        Update(update_of(index), UpdateMetadata(0, 0, f"v{index}", samples_of(index))) for index in range(VEHICLES)
-    ]
+    updates = [_decoded(index) for index in range(VEHICLES)]
     model = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
     floor = _floor(updates)
     fastest = min(theirs[name] for name in ("aggregate", "aggregate_inplace", "aggregate_arrayrecords"))
@@ -51,6 +49,15 @@ def aggregate() -> dict[str, Any]:
         }
     result["fedavg"] |= {"peak_models": peak, "flwr_paths_s": {name: theirs[name] for name in theirs if "agg" in name}}
     return result
+
+
+def _decoded(vehicle: int) -> Update:
+    """As the aggregator has it from the wire: in one vector."""
+    names = tuple(sorted(SHAPES))
+    update = Layout(names, tuple(SHAPES[name] for name in names)).zeros()
+    for name, tensor in tensors_of(vehicle):
+        update[name][...] = tensor
+    return Update(update, UpdateMetadata(0, 0, f"v{vehicle}", samples_of(vehicle)))
 
 
 def _aggregate(name: str, model: Tensors, updates: list[Update]) -> Tensors:
@@ -80,7 +87,7 @@ def _peak_models(vehicles: int = 10) -> float:
     strategy = STRATEGIES.build("fedavg")
     strategy.begin(model, 0)
     for index in range(vehicles):
-        update = Update(update_of(index), UpdateMetadata(0, 0, f"v{index}", samples_of(index)))
+        update = _decoded(index)
         strategy.add(update, update.metadata.samples)
         del update
     strategy.finish()

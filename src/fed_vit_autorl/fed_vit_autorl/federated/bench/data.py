@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -28,13 +28,16 @@ SHAPES = _vit_tiny()
 PARAMETERS = sum(int(np.prod(shape)) for shape in SHAPES.values())
 
 
-def update_of(vehicle: int) -> dict[str, np.ndarray]:
-    """Update of a vehicle, float32 normal with deviation 0.01."""
+def tensors_of(vehicle: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Update of a vehicle, one tensor after the other: float32 normal with deviation 0.01."""
     generator = np.random.default_rng(vehicle)
-    update = {name: generator.standard_normal(shape, dtype=np.float32) for name, shape in SHAPES.items()}
-    for tensor in update.values():
-        tensor *= np.float32(0.01)
-    return update
+    for name, shape in SHAPES.items():
+        yield name, generator.standard_normal(shape, dtype=np.float32) * np.float32(0.01)
+
+
+def update_of(vehicle: int) -> dict[str, np.ndarray]:
+    """All of `tensors_of`."""
+    return dict(tensors_of(vehicle))
 
 
 def samples_of(vehicle: int) -> int:

@@ -42,7 +42,7 @@ class CentralDP(Strategy):
     def begin(self, model: Tensors, round_number: int) -> None:
         super().begin(model, round_number)
         self._inner.begin(model, round_number)
-        self._sum = {name: np.zeros(tensor.shape, np.float32) for name, tensor in model.items()}
+        self._sum = self._layout.zeros()
 
     def private_release(self) -> Release:
         return Release(self.noise_multiplier)

@@ -36,7 +36,7 @@ class TrustCosine(Strategy):
 
     def begin(self, model: Tensors, round_number: int) -> None:
         super().begin(model, round_number)
-        self._sum = {name: np.zeros(tensor.shape, np.float32) for name, tensor in model.items()}
+        self._sum = self._layout.zeros()
         self._trust = 0.0
 
     def _accumulate(self, update: Update, weight: float) -> None:
