@@ -31,7 +31,7 @@ class ShadowTests:
             self.asked.append((vehicle, manifest.version))
             assert self.go.wait(60)
             after = self.after if manifest.version == 2 else 0.5
-            return Shadow({"map50": after, "before.map50": 0.5})
+            return Shadow({"map50": after, "before.map50": 0.5, "objects": 1000.0})
 
         return test
 
@@ -105,7 +105,8 @@ class Cloud:
         self.releases.publish(done, weights, {"map50": map50}, {})
 
     def say(self, vehicle: str, before: float, after: float) -> None:
-        figures = {"tested": float(self.releases.version), "map50": after, "before.map50": before}
+        tested = float(self.releases.version)
+        figures = {"tested": tested, "map50": after, "before.map50": before, "objects": 1000.0}
         self.store.seen(VehicleRecord(vehicle, True, "idle", self.releases.version, figures))
 
     def step(self, seconds: float = 2.0) -> str:
@@ -190,12 +191,16 @@ def test_a_crash_between_entering_and_offering_is_made_good_by_the_next_start(ma
 
 
 def test_verdicts_by_hand():
-    reports = [Report(2, 0.6, 0.5), Report(2, 0.4, 0.41)]
+    reports = [Report(2, 0.6, 0.5, 10_000), Report(2, 0.4, 0.41, 10_000)]
     assert relative_drop(reports) == pytest.approx(0.09)  # 1 - 0.91 / 1.0
     assert judge(reports, 0.1, 2) is Verdict.HOLDS
     assert judge(reports, 0.08, 2) is Verdict.DRIFTED
     assert judge(reports, 0.08, 3) is Verdict.OPEN
-    assert relative_drop([Report(2, 0.0, 0.0)]) == 0.0
+    assert relative_drop([Report(2, 0.0, 0.0, 1)]) == 0.0
+    # A loss of 0.1 + 0.1 in sum; its error is √2 · √(0.5 · 0.5 / n): 0.22 at n = 10, 0.07 at n = 100.
+    few, many = ([Report(2, 0.5, 0.4, objects)] * 2 for objects in (10, 100))
+    assert judge(few, 0.1, 2) is Verdict.HOLDS
+    assert judge(many, 0.1, 2) is Verdict.DRIFTED
 
 
 @pytest.mark.parametrize(
@@ -203,9 +208,11 @@ def test_verdicts_by_hand():
     [
         {},
         {"map50": 0.5},
-        {"tested": 2.0, "map50": 0.1, "before.map50": 1e9},
-        {"tested": float("nan"), "map50": 0.1, "before.map50": 0.5},
-        {"tested": 2.0, "map50": -1.0, "before.map50": 0.5},
+        {"tested": 2.0, "map50": 0.1, "before.map50": 1e9, "objects": 9.0},
+        {"tested": float("nan"), "map50": 0.1, "before.map50": 0.5, "objects": 9.0},
+        {"tested": 2.0, "map50": -1.0, "before.map50": 0.5, "objects": 9.0},
+        {"tested": 2.0, "map50": 0.1, "before.map50": 0.5},
+        {"tested": 2.0, "map50": 0.1, "before.map50": 0.5, "objects": 0.0},
     ],
 )
 def test_figures_that_can_not_be_are_no_report(metrics):

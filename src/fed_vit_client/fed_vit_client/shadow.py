@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +10,10 @@ from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.identity import Identity
 from fed_vit_autorl.deployment.release import Manifest, Reason
 from fed_vit_autorl.evaluation.reference import evaluate_perception
-from fed_vit_autorl.federated.drift import BEFORE
+from fed_vit_autorl.federated.drift import BEFORE, OBJECTS, STANDARD_ERRORS, standard_error
 from fed_vit_autorl.federated.vehicle.releases import Shadow
 
 FIGURES = ("map50", "free_space_iou")
-STANDARD_ERRORS = 2.0
 
 
 @dataclass
@@ -47,11 +45,9 @@ class ShadowTest:
         counts = {"map50": sum(len(sample.labels.boxes) for sample in seen), "free_space_iou": len(seen)}
         worse = any(self._is_worse(before[name], after, counts[name]) for name, after in figures.items())
         figures |= {BEFORE + name: before[name] for name in FIGURES if name in before}
-        return Shadow(figures, Reason.WORSE_IN_SHADOW if worse else None)
+        return Shadow(figures | {OBJECTS: float(counts["map50"])}, Reason.WORSE_IN_SHADOW if worse else None)
 
     def _is_worse(self, before: float, after: float, count: int) -> bool:
-        """Of figures that are about a share of `count` objects or pictures, whose standard error is √(p (1 - p) / n):
-        a dozen objects prove nothing.
-        """
-        error = math.sqrt(before * (1 - before) / max(count, 1))
-        return after < (1 - self.gate) * before and before - after > STANDARD_ERRORS * error
+        """Beyond the gate, and beyond chance: a dozen objects prove nothing."""
+        chance = STANDARD_ERRORS * standard_error(before, max(count, 1))
+        return after < (1 - self.gate) * before and before - after > chance

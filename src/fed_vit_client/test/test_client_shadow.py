@@ -49,5 +49,6 @@ def test_a_release_is_refused_for_what_chance_does_not_explain(experience, monke
     monkeypatch.setattr(shadow, "evaluate_perception", lambda release, *_: figures[release])
     monkeypatch.setattr(shadow.release, "read_manifest", lambda folder, keys: None)
     found = ShadowTest(experience(objects), IDENTITY, gate=0.3)(folder, None, active)
+    assert found.figures.pop("objects") >= 30 * objects
     assert found.figures == {"map50": after, "before.map50": 0.16}
     assert found.reason == reason

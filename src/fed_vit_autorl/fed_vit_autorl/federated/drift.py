@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +10,8 @@ from enum import StrEnum
 FIGURE = "map50"
 BEFORE = "before."
 TESTED = "tested"
+OBJECTS = "objects"
+STANDARD_ERRORS = 2.0
 
 
 class Verdict(StrEnum):
@@ -21,21 +24,29 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Report:
-    """A vehicle's shadow test: mAP50 of a release and of the one that it had before, on the same samples."""
+    """A vehicle's shadow test: mAP50 of a release and of the one that it had before, on the same samples with so many
+    labelled `objects`.
+    """
 
     version: int
     before: float
     after: float
+    objects: int
 
 
 def report(metrics: Mapping[str, float]) -> Report | None:
     """What a vehicle's figures say of a release, None for nothing. Both mAP50 must be in [0, 1], so that no vehicle
     counts for more than another.
     """
-    tested, before, after = (metrics.get(name, -1.0) for name in (TESTED, BEFORE + FIGURE, FIGURE))
-    if not (1 <= tested < 2**48 and 0 <= before <= 1 and 0 <= after <= 1):
+    tested, before, after, objects = (metrics.get(name, -1.0) for name in (TESTED, BEFORE + FIGURE, FIGURE, OBJECTS))
+    if not (1 <= tested < 2**48 and 0 <= before <= 1 and 0 <= after <= 1 and 1 <= objects < 2**48):
         return None
-    return Report(int(tested), before, after)
+    return Report(int(tested), before, after, int(objects))
+
+
+def standard_error(share: float, count: int) -> float:
+    """Of a share of `count`, as the figures here are about one of objects or pictures: √(p (1 - p) / n)."""
+    return math.sqrt(share * (1 - share) / count)
 
 
 def relative_drop(reports: Sequence[Report]) -> float:
@@ -48,7 +59,12 @@ def relative_drop(reports: Sequence[Report]) -> float:
 
 
 def judge(reports: Sequence[Report], gate: float, least: int) -> Verdict:
-    """Of all reports on one release; `gate` is the share that it may lose, `least` how many reports are enough."""
+    """Of all reports on one release; `gate` is the share that it may lose, `least` how many reports are enough. What
+    two standard errors of the sum explain is no drift: two vehicles with a dozen objects each prove nothing.
+    """
     if len(reports) < least:
         return Verdict.OPEN
-    return Verdict.DRIFTED if relative_drop(reports) > gate else Verdict.HOLDS
+    lost = sum(each.before - each.after for each in reports)
+    chance = math.hypot(*(standard_error(each.before, each.objects) for each in reports))
+    drifted = relative_drop(reports) > gate and lost > STANDARD_ERRORS * chance
+    return Verdict.DRIFTED if drifted else Verdict.HOLDS
