@@ -23,7 +23,7 @@ TRUSTED_IOU = 0.9
 """Of the free space that LiDAR and model tell; the model teaches masks from there on."""
 TRUSTED_RECALL = 0.5
 """Share of the LiDAR's objects (not all are any) that the model is sure of; it teaches objects from there on."""
-CONFIDENT, DOUBTFUL = 0.5, 0.15
+CONFIDENT, DOUBTFUL = 0.5, 0.1
 """Scores from which a model is sure of an object, and from which it is at least not background."""
 SAME_OBJECT_IOU = 0.4
 EXAMINED = 48
