@@ -16,7 +16,7 @@ from fed_vit_bringup.demo.accounts import update_accounts
 from fed_vit_bringup.demo.fleet import demo_graph, world_record
 from fed_vit_bringup.demo.narrator import Narrator
 from fed_vit_bringup.demo.observer import Observed, ReleaseSeen
-from fed_vit_bringup.demo.records import latency_summary, read_commands, read_observed
+from fed_vit_bringup.demo.records import latency_summary, read_commands, read_observed, runs_release
 from fed_vit_bringup.demo.run import Plan, _prepare
 
 ROWS = """stamp,latency_ms,speed,steering_angle,throttle,brake,reason,model
@@ -45,6 +45,15 @@ def test_records_come_back(drive):
     np.testing.assert_array_equal(log.intervened, [False, False, True])
     assert read_observed(drive).releases[0].version == 2
     assert latency_summary([log, log]) == {"p50": 50.0, "p95": 60.0, "p99": 60.0, "max": 60.0}
+
+
+def test_a_release_is_in_use_once_perception_says_so(drive):
+    assert runs_release(drive, 2)
+    assert not runs_release(drive, 3)
+    assert not runs_release(drive.parent / "vehicle_9", 2)  # nothing was seen of it yet
+    refused = Observed(releases=[ReleaseSeen(2, True, "", 0), ReleaseSeen(3, False, "golden_mismatch", 0)])
+    (drive / "observed.json").write_bytes(msgspec.json.encode(refused))
+    assert not runs_release(drive, 3)
 
 
 def test_the_page_needs_no_other_file_and_shows_the_figures(drive, tmp_path):

@@ -15,6 +15,7 @@ from fed_vit_autorl.data.sample import CameraModel, base_from_optical
 from fed_vit_autorl.edge.topics import TOPICS
 from fed_vit_autorl.evaluation.drawing import Overlay, draw
 from fed_vit_autorl.evaluation.video import VideoWriter
+from fed_vit_autorl.files import write_file
 from fed_vit_bringup.graph import carla_sensors
 from fed_vit_common.conversions import camera_model, rgb_image, seconds
 from fed_vit_common.node import run
@@ -40,7 +41,9 @@ class ReleaseSeen(msgspec.Struct):
 
 
 class Observed(msgspec.Struct):
-    """What was seen of one vehicle; written beside its commands as ``observed.json``."""
+    """What was seen of one vehicle; written beside its commands as ``observed.json``, at every release and at the
+    end.
+    """
 
     frames: int = 0
     commands: int = 0
@@ -131,6 +134,10 @@ class VehicleObserver:
             self._seen.releases.append(
                 ReleaseSeen(status.version, status.active, status.reason, status.frames_dropped_by_swap)
             )
+            self._record()
+
+    def _record(self) -> None:
+        write_file(self._folder / "observed.json", msgspec.json.encode(self._seen))
 
     def close(self) -> None:
         """Completes the video and writes the record."""
@@ -138,7 +145,7 @@ class VehicleObserver:
             painted.result()
         self._video.close()
         self._file.close()
-        (self._folder / "observed.json").write_bytes(msgspec.json.encode(self._seen))
+        self._record()
 
 
 class Observer(Node):

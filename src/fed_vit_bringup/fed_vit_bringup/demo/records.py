@@ -34,6 +34,13 @@ def read_observed(folder: Path) -> Observed:
     return msgspec.json.decode((folder / "observed.json").read_bytes(), type=Observed)
 
 
+def runs_release(folder: Path, version: int) -> bool:
+    """Whether the vehicle was seen taking the release into use."""
+    if not (folder / "observed.json").exists():
+        return False
+    return any(seen.version == version and seen.active and not seen.reason for seen in read_observed(folder).releases)
+
+
 def latency_summary(logs: list[CommandLog]) -> dict[str, float]:
     """p50, p95, p99 and max of all vehicles' commands [ms]."""
     values = np.concatenate([log.latency_ms for log in logs])
