@@ -125,7 +125,10 @@ class NetworkProxy:
                 await arrivals.put((sent + link.latency_s, block))
                 if sent - now > 0.002:
                     await asyncio.sleep(sent - now)
-            while not (arrivals.empty() or delivery.done()):  # the end comes after all that was sent before it
+            arrived = asyncio.ensure_future(arrivals.join())  # the end comes after all that was sent before it
+            await asyncio.wait({arrived, delivery}, return_when=asyncio.FIRST_COMPLETED)
+            arrived.cancel()
+            while writer.transport.get_write_buffer_size() and not writer.transport.is_closing():
                 await asyncio.sleep(0.01)
         except OSError:
             return
@@ -155,3 +158,4 @@ async def _deliver(arrivals: asyncio.Queue[tuple[float, bytes]], writer: asyncio
             await asyncio.sleep(delay)
         writer.write(block)
         await writer.drain()
+        arrivals.task_done()
