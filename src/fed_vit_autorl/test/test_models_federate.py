@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from fed_vit_autorl.cli.output import CommandError
 from fed_vit_autorl.deployment import fleet_config, keys, release
 from fed_vit_autorl.evaluation.evaluate_perception import perception as evaluate_perception
+from fed_vit_autorl.files import write_file
 from fed_vit_autorl.models import federate as command
+from fed_vit_autorl.models import fleet_training
 from fed_vit_autorl.models.export import weights_of
 from fed_vit_autorl.models.federate import Split, federate, fitted_size
 from fed_vit_autorl.models.fleet_training import FleetTraining
@@ -60,6 +62,12 @@ def run(fleet: FleetTraining, report=lambda done: None):
         return fleet.run(workers, report)
 
 
+@pytest.fixture(scope="module")
+def straight(place, tmp_path_factory):
+    """Weights after two rounds that nothing disturbed."""
+    return run(training(place, tmp_path_factory.mktemp("straight")))
+
+
 def test_rounds_train_the_model_and_updates_are_small(place, tmp_path):
     fleet = training(place, tmp_path)
     run(fleet)
@@ -67,9 +75,7 @@ def test_rounds_train_the_model_and_updates_are_small(place, tmp_path):
     assert all(size < 0.3 * fleet.dense_bytes for done in fleet.rounds for size in done.bytes.values())
 
 
-def test_an_interrupted_run_goes_on_to_the_same_end(place, tmp_path):
-    straight = run(training(place, tmp_path / "straight"))
-
+def test_an_interrupted_run_goes_on_to_the_same_end(place, straight, tmp_path):
     def stop(done):
         raise KeyboardInterrupt
 
@@ -80,9 +86,8 @@ def test_an_interrupted_run_goes_on_to_the_same_end(place, tmp_path):
         np.testing.assert_array_equal(resumed[name], tensor)
 
 
-def test_a_round_that_was_cut_off_is_done_again(place, tmp_path):
+def test_a_round_that_was_cut_off_is_done_again(place, straight, tmp_path):
     """The vehicles had trained in it already, and remember what they did."""
-    straight = run(training(place, tmp_path / "straight"))
     measured = []
 
     def fail_in_the_second_round(weights):
@@ -94,6 +99,24 @@ def test_a_round_that_was_cut_off_is_done_again(place, tmp_path):
     with pytest.raises(OSError):  # noqa: PT011
         run(training(place, tmp_path / "cut", fail_in_the_second_round))
     again = run(training(place, tmp_path / "cut"))
+    for name, tensor in straight.items():
+        np.testing.assert_array_equal(again[name], tensor)
+
+
+def test_a_round_whose_end_could_not_be_noted_is_done_again(place, straight, tmp_path, monkeypatch):
+    """Its model lies there already, and each vehicle's memory of it."""
+    noted = []
+
+    def full_in_the_second_round(path, content):
+        noted.append(path)
+        if len(noted) == 2:
+            raise OSError
+        write_file(path, content)
+
+    monkeypatch.setattr(fleet_training, "write_file", full_in_the_second_round)
+    with pytest.raises(OSError):  # noqa: PT011
+        run(training(place, tmp_path / "full"))
+    again = run(training(place, tmp_path / "full"))
     for name, tensor in straight.items():
         np.testing.assert_array_equal(again[name], tensor)
 

@@ -24,12 +24,13 @@ from fed_vit_autorl.federated.pipeline import Pipeline
 from fed_vit_autorl.federated.selection import weighting
 from fed_vit_autorl.federated.strategies import STRATEGIES
 from fed_vit_autorl.federated.update import Layout, Tensors, Update, UpdateMetadata
+from fed_vit_autorl.files import write_file
 
 from .batches import Batches
 from .packaging import build
 from .training import Progress, Stretch, TrainingOptions, fit
 
-GLOBAL, PROGRESS = "global.safetensors", "progress.json"
+PROGRESS = "progress.json"
 OPTIMIZER, RESIDUAL = "optimizer.pt", "residual.safetensors"
 AUGMENTATION = {"flip": 0.5, "crop": 0.4, "zoom": 0.4, "colour": 0.5, "light": 0.6}
 KEPT_SAMPLES = 512
@@ -123,12 +124,14 @@ class FleetTraining:
         self._strategy = STRATEGIES.build(config.strategy)
         self._weight = weighting(config.federation.weighting)
         self._pipeline = Pipeline.from_config(config.stages, Layout.of(weights))
-        self.weights = {name: tensor.astype(np.float32) for name, tensor in weights.items()}
         self.rounds: list[Round] = []
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / PROGRESS).exists():
             self.rounds = msgspec.json.decode((folder / PROGRESS).read_bytes(), type=list[Round])
-            self.weights = safetensors.numpy.load_file(folder / GLOBAL)
+            self.weights = safetensors.numpy.load_file(self._global(len(self.rounds)))
+        else:
+            self.weights = {name: tensor.astype(np.float32) for name, tensor in weights.items()}
+            safetensors.numpy.save_file(self.weights, self._global(0))
 
     @property
     def dense_bytes(self) -> int:
@@ -140,20 +143,20 @@ class FleetTraining:
         while len(self.rounds) < self._rounds:
             done = self._round(len(self.rounds) + 1, workers)
             self.rounds.append(done)
-            for vehicle in self._parts:  # what this round began with is needed no more
+            safetensors.numpy.save_file(self.weights, self._global(done.round))
+            write_file(self._folder / PROGRESS, msgspec.json.encode(self.rounds))
+            # Until here what the round began with was needed, to do it again.
+            self._global(done.round - 1).unlink()
+            for vehicle in self._parts:
                 shutil.rmtree(self._memory(vehicle, done.round - 1), ignore_errors=True)
-            safetensors.numpy.save_file(self.weights, self._folder / GLOBAL)
-            (self._folder / PROGRESS).write_bytes(msgspec.json.encode(self.rounds))
             report(done)
         return self.weights
 
     def _round(self, number: int, workers: Executor) -> Round:
-        base = self._folder / "base.safetensors"
-        safetensors.numpy.save_file(self.weights, base)
         self._strategy.begin(self.weights, number)
         # the largest first: it decides how long the round takes
         order = sorted(self._parts, key=lambda vehicle: -len(self._parts[vehicle]))
-        tasks = [self._task(vehicle, base, number) for vehicle in order]
+        tasks = [self._task(vehicle, number) for vehicle in order]
         sent = dict(zip(order, workers.map(train_vehicle, tasks), strict=True))
         losses = []
         for vehicle in sorted(sent):
@@ -164,7 +167,7 @@ class FleetTraining:
         sizes = {vehicle: len(encoded) for vehicle, encoded in sent.items()}
         return Round(number, self._evaluate(self.weights), sizes, float(np.mean(losses)))
 
-    def _task(self, vehicle: str, base: Path, number: int) -> VehicleTask:
+    def _task(self, vehicle: str, number: int) -> VehicleTask:
         training, indices = self._config.training, tuple(self._parts[vehicle])
         steps = math.ceil(training.epochs * len(indices) / training.batch_size)
         options = TrainingOptions(
@@ -175,9 +178,12 @@ class FleetTraining:
         )
         before, after = (self._memory(vehicle, one) for one in (number - 1, number))
         return VehicleTask(
-            vehicle, self._data, indices, self._architecture, base, before, after, number, options, number * steps,
-            self._config.stages, self._strategy.client_settings(),
+            vehicle, self._data, indices, self._architecture, self._global(number - 1), before, after, number, options,
+            number * steps, self._config.stages, self._strategy.client_settings(),
         )  # fmt: skip
+
+    def _global(self, number: int) -> Path:
+        return self._folder / f"global_{number}.safetensors"
 
     def _memory(self, vehicle: str, number: int) -> Path:
         return self._folder / vehicle.replace("/", "_") / str(number)
