@@ -18,8 +18,8 @@ FIGURES = ("map50", "free_space_iou")
 
 @dataclass
 class ShadowTest:
-    """Refuses a release that loses more than the share `gate` of a figure on at least `min_samples` held-out samples,
-    and more than chance explains there.
+    """Refuses a release that loses more than the share `gate` of a figure on at least `min_samples` labelled held-out
+    samples, and more than chance explains there.
 
     Labels are the vehicle's own, so the gate is wider than the aggregator's.
     """
@@ -34,10 +34,9 @@ class ShadowTest:
         """Figures of the release, `before.<figure>` of the active one; none with too little experience."""
         samples = SampleFolder(self.experience)
         _, held_out = samples.split()
-        keys = held_out[-self.max_samples :]
-        if active is None or len(keys) < self.min_samples:
+        seen = [sample for sample in samples.read(held_out[-self.max_samples :]) if sample.labels is not None]
+        if active is None or len(seen) < self.min_samples:
             return Shadow()
-        seen = [sample for sample in samples.read(keys) if sample.labels is not None]
         trusted = self.identity.release_keys()
         after = evaluate_perception(folder, manifest, {}, seen)
         before = evaluate_perception(active, release.read_manifest(active, trusted), {}, seen)

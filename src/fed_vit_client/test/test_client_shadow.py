@@ -9,6 +9,7 @@ import pytest
 from fed_vit_autorl.data.sample import CameraModel, Labels, Sample
 from fed_vit_autorl.data.store import ExperienceStore
 from fed_vit_autorl.deployment.release import Reason
+from fed_vit_autorl.federated.vehicle.releases import Shadow
 from fed_vit_client import shadow
 from fed_vit_client.shadow import ShadowTest
 
@@ -18,13 +19,14 @@ IDENTITY = SimpleNamespace(release_keys=list)
 
 @pytest.fixture
 def experience(tmp_path):
-    """Makes samples with so many objects each until 30 are held out."""
+    """Makes samples with so many objects each, None for no labels, until 30 are held out."""
 
-    def make(objects: int) -> Path:
-        store = ExperienceStore(tmp_path)
-        boxes = np.tile(np.array([[1, 1, 4, 4]], np.float32), (objects, 1))
-        while len(store.split()[1]) < 30:
+    def make(objects: int | None) -> Path:
+        store, labels = ExperienceStore(tmp_path), None
+        if objects is not None:
+            boxes = np.tile(np.array([[1, 1, 4, 4]], np.float32), (objects, 1))
             labels = Labels.unknown(*SIZE, boxes=boxes, classes=np.zeros(objects, np.int64))
+        while len(store.split()[1]) < 30:
             store.add(Sample(np.zeros((*SIZE, 3), np.uint8), CameraModel.nominal(SIZE[1], SIZE[0]), labels=labels))
         return tmp_path
 
@@ -52,3 +54,7 @@ def test_a_release_is_refused_for_what_chance_does_not_explain(experience, monke
     assert found.figures.pop("objects") >= 30 * objects
     assert found.figures == {"map50": after, "before.map50": 0.16}
     assert found.reason == reason
+
+
+def test_experience_without_labels_says_nothing(experience):
+    assert ShadowTest(experience(None), IDENTITY, gate=0.3)(Path("after"), None, Path("before")) == Shadow()
