@@ -1,5 +1,6 @@
 """Engines: cached under all that decides what they are, never built in passing; PyTorch as another runtime."""
 
+import errno
 import os
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from fed_vit_autorl.deployment.release import Reason, ReleaseRefused
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.engine_build import engine
 from fed_vit_autorl.edge.engine_cache import KEPT, EngineCache, EngineKey, digest_of
-from fed_vit_autorl.edge.runtime import RuntimeReason, RuntimeRefused
+from fed_vit_autorl.edge.refusal import RuntimeReason, RuntimeRefused
 from fed_vit_autorl.models.packaging import perception_files
 from fed_vit_autorl.models.perception import ViTPerception
 
@@ -61,6 +62,17 @@ def test_a_damaged_engine_counts_as_none(tmp_path):
     [path] = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     assert cache.get(KEY) is None
+
+
+def test_engines_on_a_read_only_disk_are_used(tmp_path, monkeypatch):
+    cache = EngineCache(tmp_path)
+    cache.put(KEY, b"engine")
+
+    def read_only(path):
+        raise OSError(errno.EROFS, "read-only file system")
+
+    monkeypatch.setattr(os, "utime", read_only)
+    assert cache.get(KEY) == b"engine"
 
 
 def test_engines_that_nobody_used_for_long_make_room(tmp_path):

@@ -15,9 +15,10 @@ from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.dynamic_quantizer import DynamicQuantizer
 from fed_vit_autorl.edge.engine_cache import EngineCache
 from fed_vit_autorl.edge.perceiver import Seen
-from fed_vit_autorl.edge.prepared import NotMade, prepared
+from fed_vit_autorl.edge.prepared import prepared
 from fed_vit_autorl.edge.profiles import PROFILES
-from fed_vit_autorl.edge.runtime import RuntimeOptions, RuntimeReason, RuntimeRefused
+from fed_vit_autorl.edge.refusal import RuntimeReason, RuntimeRefused
+from fed_vit_autorl.edge.runtime import RuntimeOptions
 from fed_vit_autorl.models.detection import Detections
 from fed_vit_autorl.models.packaging import perception_files
 from fed_vit_autorl.models.perception import ViTPerception
@@ -69,14 +70,21 @@ def test_a_lighter_form_is_made_once_and_kept(base, tmp_path, monkeypatch):
     assert made == PROFILES["int8"].make(graph, weights, {})
     monkeypatch.setattr(sys, "executable", "/nowhere/python")  # nothing more can be made
     assert prepared(graph, weights, {}, "int8", cache) == made
-    with pytest.raises(NotMade):
+    with pytest.raises(RuntimeRefused, match="profile_not_made"):
         prepared(graph, {name: 2 * tensor for name, tensor in weights.items()}, {}, "int8", cache)
 
 
 def test_a_form_that_cannot_be_made_is_refused_with_the_reason(base, tmp_path):
     graph, weights = release.read_file(*base, "perception.onnx"), release.read_weights(*base, "perception")
-    with pytest.raises(NotMade, match="needs samples"):
+    with pytest.raises(RuntimeRefused, match=r"profile_not_made.*needs samples"):
         prepared(graph, weights, {}, "int8_static", EngineCache(tmp_path))
+
+
+def test_a_form_that_cannot_be_kept_is_used_all_the_same(base, tmp_path):
+    graph, weights = release.read_file(*base, "perception.onnx"), release.read_weights(*base, "perception")
+    (tmp_path / "engines").write_bytes(b"a file where the folder should be")
+    made = prepared(graph, weights, {}, "int8", EngineCache(tmp_path / "engines"))
+    assert made == PROFILES["int8"].make(graph, weights, {})
 
 
 def overflowing(base, folder):

@@ -8,7 +8,7 @@ import torch
 
 from fed_vit_autorl.data.sample import EgoState
 from fed_vit_autorl.edge.perceiver import Seen
-from fed_vit_autorl.edge.runtime import RuntimeRefused
+from fed_vit_autorl.edge.refusal import RuntimeRefused
 from fed_vit_autorl.edge.vehicle_node import SECTORS, Detected, EdgeVehicleNode, SafetyConstraints
 from fed_vit_autorl.models.detection import Detections
 from fed_vit_autorl.models.perception import ViTPerception

@@ -11,8 +11,9 @@ from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.dynamic_quantizer import PROFILES_BY_BITS, DynamicQuantizer
 from fed_vit_autorl.edge.hot_swap import Active, HotSwap
 from fed_vit_autorl.edge.perceiver import Perceiver, Seen
+from fed_vit_autorl.edge.refusal import RuntimeRefused
 from fed_vit_autorl.edge.resources import Reading, ResourceLimits, ResourceManager, board_power, process_memory
-from fed_vit_autorl.edge.runtime import RuntimeOptions, RuntimeRefused
+from fed_vit_autorl.edge.runtime import RuntimeOptions
 
 Profiles = dict[str, Perceiver]
 MEMORY_OF_FRAME_TIME = 0.1

@@ -11,7 +11,8 @@ from fed_vit_msgs.msg import ControlProposal, ModelRelease, ModelStatus, RouteCo
 from fed_vit_autorl.data.sample import EgoState
 from fed_vit_autorl.deployment.release import Manifest, ReleaseRefused
 from fed_vit_autorl.edge.hot_swap import HotSwap, Outcome
-from fed_vit_autorl.edge.runtime import ModelRuntime, RuntimeRefused
+from fed_vit_autorl.edge.refusal import RuntimeRefused
+from fed_vit_autorl.edge.runtime import ModelRuntime
 from fed_vit_autorl.edge.topics import TOPICS
 from fed_vit_autorl.reinforcement.policy_io import PolicyIO, PolicyRefused, Proposal
 from fed_vit_autorl.reinforcement.policy_runtime import load_policy

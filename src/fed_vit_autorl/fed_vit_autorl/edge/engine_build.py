@@ -13,7 +13,8 @@ from fed_vit_autorl.evaluation.released import release_options, verified
 
 from .engine_cache import EngineCache
 from .profiles import PROFILES
-from .runtime import RuntimeRefused, as_floats, check_golden, check_weights
+from .refusal import RuntimeRefused
+from .runtime import as_floats, check_golden, check_weights
 
 
 @click.group()

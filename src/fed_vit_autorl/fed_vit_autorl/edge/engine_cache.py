@@ -48,13 +48,13 @@ class EngineCache:
         self.folder = (folder or DEFAULT_FOLDER).expanduser()
 
     def get(self, key: EngineKey) -> bytes | None:
-        """The engine, or None when there is none or its file is damaged."""
+        """The engine, or None when there is none or its file can't be read or is damaged."""
         try:
             with open(self._path(key), "rb") as stream:
                 content = stream.read(MAX_ENGINE_BYTES)
-        except FileNotFoundError:
+        except OSError:
             return None
-        with suppress(PermissionError):  # a folder that came with the machine's image is not ours to touch
+        with suppress(OSError):  # a folder that came with the machine's image may be read-only
             os.utime(self._path(key))
         engine = content[32:]
         return engine if hashlib.sha256(engine).digest() == content[:32] else None

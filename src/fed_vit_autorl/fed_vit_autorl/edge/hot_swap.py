@@ -14,7 +14,7 @@ from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.deployment.release import Manifest, Reason, ReleaseRefused
 
-from .runtime import RuntimeRefused
+from .refusal import RuntimeRefused
 
 Model = TypeVar("Model")
 LOADING_SWITCH_S = 0.001

@@ -17,7 +17,8 @@ from fed_vit_autorl.deployment.release import Reason, ReleaseRefused
 
 from .engine_cache import EngineCache, EngineKey, digest_of
 from .profiles import embedded, input_shapes
-from .runtime import ModelRuntime, RuntimeOptions, RuntimeReason, RuntimeRefused, register
+from .refusal import RuntimeReason, RuntimeRefused
+from .runtime import ModelRuntime, RuntimeOptions, register
 
 WORKSPACE_BYTES = 1 << 30
 

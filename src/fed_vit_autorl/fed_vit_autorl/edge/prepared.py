@@ -6,6 +6,7 @@ Making one takes seconds of Python, for which a frame in the same process would 
 from __future__ import annotations
 
 import hashlib
+import logging
 import subprocess
 import sys
 import tempfile
@@ -19,17 +20,18 @@ from fed_vit_autorl.deployment.processes import dying_with_parent
 from . import profiles
 from .engine_cache import EngineCache, EngineKey, digest_of
 from .profiles import PROFILES, Model, Tensors, input_shapes
+from .refusal import RuntimeReason, RuntimeRefused
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 300.0
 GRAPH, WEIGHTS, SAMPLES, MADE = "graph.onnx", "weights.safetensors", "samples.safetensors", "made.onnx"
 
 
-class NotMade(Exception):
-    """A profile's form of a model could not be made; the text says why."""
-
-
 def prepared(graph: bytes, weights: Tensors, samples: Tensors, profile: str, cache: EngineCache) -> Model:
-    """What `PROFILES[profile].make` makes of a model, from `cache` where it has been made before. Raises NotMade."""
+    """What `PROFILES[profile].make` makes of a model, from `cache` where it has been made before. Raises
+    RuntimeRefused(profile_not_made).
+    """
     if PROFILES[profile].instant:
         return PROFILES[profile].make(graph, weights, samples)
     key = EngineKey(
@@ -45,9 +47,12 @@ def prepared(graph: bytes, weights: Tensors, samples: Tensors, profile: str, cac
     if made is None:
         try:
             made = _made_apart(graph, weights, samples, profile)
+        except OSError as error:
+            raise RuntimeRefused(RuntimeReason.PROFILE_NOT_MADE, f"{profile}: {error}") from error
+        try:
             cache.put(key, made)
         except OSError as error:
-            raise NotMade(str(error)) from error
+            logger.warning("%s is made anew at every start: %s", profile, error)
     return made, {}
 
 
@@ -67,10 +72,11 @@ def _made_apart(graph: bytes, weights: Tensors, samples: Tensors, profile: str) 
                 dying_with_parent(command), capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S
             )
         except subprocess.TimeoutExpired as error:
-            raise NotMade(f"{profile} took longer than {TIMEOUT_S:.0f} s") from error
+            detail = f"{profile} took longer than {TIMEOUT_S:.0f} s"
+            raise RuntimeRefused(RuntimeReason.PROFILE_NOT_MADE, detail) from error
         if ended.returncode:
-            last = ended.stderr.strip().rpartition("\n")[2]
-            raise NotMade(f"{profile}: {last or f'its maker ended with {ended.returncode}'}")
+            last = ended.stderr.strip().rpartition("\n")[2] or f"its maker ended with {ended.returncode}"
+            raise RuntimeRefused(RuntimeReason.PROFILE_NOT_MADE, f"{profile}: {last}")
         return (folder / MADE).read_bytes()
 
 

@@ -10,7 +10,6 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -19,26 +18,11 @@ import onnxruntime
 
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.release import Manifest, Reason, ReleaseRefused
-from fed_vit_autorl.refusal import Refused
 
 from .engine_cache import EngineCache
-from .prepared import NotMade, prepared
+from .prepared import prepared
 from .profiles import PROFILES
-
-
-class RuntimeReason(StrEnum):
-    """Why a runtime refuses to start or to run."""
-
-    UNKNOWN_PROVIDER = "unknown_provider"
-    PROVIDER_UNAVAILABLE = "provider_unavailable"
-    UNKNOWN_PROFILE = "unknown_profile"
-    ENGINE_NOT_BUILT = "engine_not_built"
-    PROFILE_NOT_MADE = "profile_not_made"
-    BAD_INPUTS = "bad_inputs"
-
-
-class RuntimeRefused(Refused):
-    """A runtime that can't be had here, or inputs it can't take; `reason` is the code."""
+from .refusal import RuntimeReason, RuntimeRefused
 
 
 @dataclass(frozen=True)
@@ -133,10 +117,7 @@ def load(
     golden = release.unpack_golden(release.read_file(folder, manifest, release.GOLDEN), model)
     check_weights(graph, weights)
     options = replace(options, architecture=manifest.architecture.get(model), profile=profile)
-    try:
-        lighter = prepared(graph, weights, as_floats(golden[0]), profile, EngineCache(options.cache))
-    except NotMade as error:
-        raise RuntimeRefused(RuntimeReason.PROFILE_NOT_MADE, str(error)) from error
+    lighter = prepared(graph, weights, as_floats(golden[0]), profile, EngineCache(options.cache))
     runtime = create(*lighter, provider, options)
     try:
         if expected_inputs is not None and dict(expected_inputs) != runtime.input_shapes:
