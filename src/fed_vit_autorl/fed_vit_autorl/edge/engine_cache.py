@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fed_vit_autorl.cache import cache_folder
 from fed_vit_autorl.files import write_file
 
-DEFAULT_FOLDER = Path("~/.cache/fed-vit-autorl/engines")
 MAX_ENGINE_BYTES = 4 << 30
 KEPT = 32
 
@@ -45,7 +45,7 @@ class EngineCache:
     """A folder with one file per engine, whose first 32 bytes are the SHA-256 of the rest; the 32 last used stay."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = (folder or DEFAULT_FOLDER).expanduser()
+        self.folder = (folder or cache_folder("engines")).expanduser()
 
     def get(self, key: EngineKey) -> bytes | None:
         """The engine, or None when there is none or its file can't be read or is damaged."""

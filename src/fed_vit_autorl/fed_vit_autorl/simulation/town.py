@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ import numpy as np
 import sumolib
 from numpy.typing import NDArray
 
+from fed_vit_autorl.cache import cache_folder
 from fed_vit_autorl.refusal import Refused
 
 LANE_WIDTH_M = 3.5
@@ -144,11 +144,11 @@ def polyline_length(line: NDArray[np.float64]) -> float:
 
 
 def build_town(spec: TownSpec, cache: Path | None = None) -> Town:
-    """The town of `spec`, generated once and kept in `cache` (default: `FEDVIT_CACHE` or the user's cache folder).
+    """The town of `spec`, generated once and kept in `cache` (default: the user's cache folder).
 
     Raises `TownRefused` where netgenerate fails.
     """
-    folder = cache or Path(os.environ.get("FEDVIT_CACHE", Path.home() / ".cache" / "fed-vit-autorl")) / "towns"
+    folder = cache or cache_folder("towns")
     digest = hashlib.sha256(repr((sorted(asdict(spec).items()), _options(spec))).encode()).hexdigest()[:16]
     net_file = folder / f"{digest}.net.xml"
     if not net_file.exists():
