@@ -125,11 +125,8 @@ class NetworkProxy:
                 await arrivals.put((sent + link.latency_s, block))
                 if sent - now > 0.002:
                     await asyncio.sleep(sent - now)
-            arrived = asyncio.ensure_future(arrivals.join())  # the end comes after all that was sent before it
-            await asyncio.wait({arrived, delivery}, return_when=asyncio.FIRST_COMPLETED)
-            arrived.cancel()
-            while writer.transport.get_write_buffer_size() and not writer.transport.is_closing():
-                await asyncio.sleep(0.01)
+            await arrivals.put((0.0, b""))
+            await delivery  # the end comes after all that was sent before it
         except OSError:
             return
         finally:
@@ -151,11 +148,14 @@ class NetworkProxy:
 
 
 async def _deliver(arrivals: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    """Returns after an empty block, when the kernel has all that came before it."""
+    writer.transport.set_write_buffer_limits(0)
     while True:
         due, block = await arrivals.get()
+        if not block:
+            return
         delay = due - time.monotonic()
         if delay > 0:
             await asyncio.sleep(delay)
         writer.write(block)
         await writer.drain()
-        arrivals.task_done()
