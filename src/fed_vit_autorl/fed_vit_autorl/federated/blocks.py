@@ -58,10 +58,10 @@ def add_scaled(totals: Tensors, values: Tensors, factor: float) -> None:
 
     def work() -> None:
         scratch = _scratch()
-        while left:
+        while True:
             try:
                 name, first, last = left.popleft()
-            except IndexError:  # another was faster
+            except IndexError:
                 return
             product, target = scratch[: last - first], totals[name].reshape(-1)[first:last]
             np.multiply(values[name].reshape(-1)[first:last], factor, out=product)
