@@ -61,8 +61,6 @@ class ReleaseFeed:
         except tuf.DownloadLengthMismatchError as error:
             raise ReleaseRefused(Reason.METADATA_MALFORMED, str(error)) from error
         except tuf.DownloadError as error:
-            if isinstance(error.__cause__, OSError):
-                raise error.__cause__ from None  # as `read` said it
             raise OSError(f"{url}: {error}") from error
         except tuf.RepositoryError as error:
             reason = next(reason for kind, reason in _REASONS if isinstance(error, kind))
@@ -91,10 +89,7 @@ class _Fetcher(FetcherInterface):
         self._read = read
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        try:
-            status, content = self._read(url)
-        except OSError as error:
-            raise tuf.DownloadError(str(error)) from error
+        status, content = self._read(url)  # whose OSError passes through: it comes once the generator runs
         if status != 200:
             raise tuf.DownloadHTTPError(f"{url}: HTTP {status}", status)
         yield content
