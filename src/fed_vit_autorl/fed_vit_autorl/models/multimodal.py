@@ -46,11 +46,13 @@ class Pooled(nn.Module):
         self.points = nn.Sequential(nn.Linear(6, POINT_WIDTH), nn.GELU(), nn.Linear(POINT_WIDTH, POINT_WIDTH))
 
     def forward(
-        self, scaled: Tensor, place: Tensor, inside: Tensor, cells: tuple[int, int]
+        self, points: Tensor, place: Tensor, inside: Tensor, cells: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """scaled (B, N, 4); place (B, N, 2), row and column in units of cells; only points that are `inside` (B, N)
-        count. Returns (B, rows · columns, 48), the mean of `scaled` x, y, z (…, 3), and the number of points (…, 1).
+        """points (B, N, 4); place (B, N, 2), row and column in units of cells; only points that are `inside` (B, N)
+        count. Returns (B, rows · columns, 48), the mean of x, y, z over `POINT_SCALE` (…, 3), and the number of points
+        (…, 1).
         """
+        scaled = points / torch.tensor(POINT_SCALE, device=points.device)
         limit = torch.tensor(cells, device=place.device) - 1
         cell = torch.minimum(place.clamp(min=0).floor(), limit)
         features = torch.cat((self.points(torch.cat((scaled, place - cell - 0.5), -1)), scaled[..., :3]), -1)
@@ -89,7 +91,7 @@ class PointTokens(nn.Module):
         x, y = points[..., 0], points[..., 1]
         inside = (x >= 0) & (x < REACH_M[0]) & (y.abs() < REACH_M[1]) & (points[..., 2].abs() < 10)
         place = torch.stack((x * (CELLS[0] / REACH_M[0]), (y + REACH_M[1]) * (CELLS[1] / (2 * REACH_M[1]))), -1)
-        mean, where, count = self.pooled(_scaled(points), place, inside, CELLS)
+        mean, where, count = self.pooled(points, place, inside, CELLS)
         tokens = torch.where(count > 0, self.cells(mean), self.empty)
         return tokens + (self.position(where) if self.learned_3d else self.position)
 
@@ -115,13 +117,9 @@ class PointPicture(nn.Module):
         place = across[..., :2].flip(-1) / depth.clamp(min=NEAREST_M).unsqueeze(-1) * size
         there = (depth > NEAREST_M) & (points[..., 0] < FAR / 2)
         inside = there & ((place >= 0) & (place < size)).all(-1)
-        mean, _, count = self.pooled(_scaled(points), place, inside, cells)
+        mean, _, count = self.pooled(points, place, inside, cells)
         painted = torch.where(count > 0, self.paint(mean), 0.0)
         return painted.transpose(1, 2).unflatten(2, cells)
-
-
-def _scaled(points: Tensor) -> Tensor:
-    return points / torch.tensor(POINT_SCALE, device=points.device)
 
 
 class MultiModalViT(ViTPerception):
