@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from multiprocessing import get_context
@@ -47,12 +47,15 @@ class Drive(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     points: bool = False
 
 
-def collect(drive: Drive, folder: Path, report: Callable[[int], None] = lambda kept: None) -> int:
-    """Drive and write labelled samples into `folder`; returns how many it holds.
+def collect(job: tuple[Drive, Path]) -> int:
+    """Drive and write labelled samples into a folder, in a process of its own: it holds one world only. Returns how
+    many there are.
 
     What is there already counts, so that an interrupted collection goes on (with another run of the same town). Raises
     the world's refusals, OSError for a disk that does not take a sample.
     """
+    os.environ["LP_NUM_THREADS"] = "1"  # the software renderer takes every core otherwise
+    drive, folder = job
     store = ExperienceStore(folder, CAPACITY_BYTES)
     kept = len(store)
     if kept >= drive.samples:
@@ -86,24 +89,17 @@ def collect(drive: Drive, folder: Path, report: Callable[[int], None] = lambda k
                         if fault is not None:
                             raise OSError(f"{folder}: {fault}")
                         kept += 1
-                report(kept)
     return kept
 
 
 def collect_all(drives: Sequence[Drive], work: Path, jobs: int, bar: Bar) -> list[Path]:
     """One folder of samples per drive below `work`, named by what it holds; only what is missing is driven."""
     folders = [work / hashlib.sha256(msgspec.json.encode(drive)).hexdigest()[:12] for drive in drives]
-    with get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:  # libsumo holds one world per process
-        collected = pool.imap_unordered(collect_one, zip(drives, folders, strict=True))
+    with get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:
+        collected = pool.imap_unordered(collect, zip(drives, folders, strict=True))
         for _ in bar.track(collected, len(drives), description=f"collecting {work.name}"):
             pass
     return folders
-
-
-def collect_one(job: tuple[Drive, Path]) -> int:
-    """`collect` as the only one in a process of its own."""
-    os.environ["LP_NUM_THREADS"] = "1"  # the software renderer takes every core otherwise
-    return collect(*job)
 
 
 def _is_over(observations: Mapping[str, Observation]) -> bool:

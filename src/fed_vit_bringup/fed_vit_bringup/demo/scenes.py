@@ -13,7 +13,7 @@ from fed_vit_autorl.data.store import SampleFolder
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.keys import load_public_keys
 from fed_vit_autorl.evaluation.reference import evaluate_perception
-from fed_vit_autorl.models.collect import Drive, collect_one
+from fed_vit_autorl.models.collect import Drive, collect
 from fed_vit_autorl.simulation.town import TownSpec
 
 METRICS = ("map50", "free_space_iou")
@@ -29,7 +29,7 @@ def held_out(folder: Path, towns: Sequence[TownSpec], domains: Sequence[str], sa
     drives = [
         Drive(town=town, weather=domain, samples=samples, cyclists=CYCLISTS) for domain, town in product(domains, towns)
     ]
-    _each(collect_one, [(drive, folder / f"{drive.weather}-{drive.town.seed}") for drive in drives], report)
+    _each(collect, [(drive, folder / f"{drive.weather}-{drive.town.seed}") for drive in drives], report)
     return folder
 
 
