@@ -4,6 +4,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -95,17 +96,19 @@ class ToyFleet:
         path.touch()
         return path
 
-    def finished(self) -> dict | None:
+    def finished(self) -> dict:
         """The state of the page once all rounds have ended."""
-        state = self.answers()
-        return state if state and state["finished"] else None
+        return self.until(lambda state: state["finished"])
 
-    def answers(self) -> dict | None:
-        """The state of the page, None while the aggregator is away."""
-        try:
-            return self.cloud.state()
-        except httpx.HTTPError:
-            return None
+    def until(self, condition: Callable[[dict], object]) -> dict:
+        """The first state of the page that fulfils the condition, the aggregator away or not meanwhile."""
+
+        def fulfilled() -> dict | None:
+            with suppress(httpx.HTTPError):
+                state = self.cloud.state()
+                return state if condition(state) else None
+
+        return self.wait(fulfilled)
 
     @staticmethod
     def vehicle_context(identity: Path) -> ssl.SSLContext:

@@ -42,18 +42,18 @@ def start(make_fleet, after: float):
     fleet.cloud.start()
     for vehicle in ("v1", "v2"):
         fleet.start_client(vehicle, tests.of(vehicle))
-    fleet.wait(lambda: (fleet.answers() or {}).get("canary"))
+    fleet.until(lambda state: state["canary"])
     fleet.wait(lambda: tests.asked)
     return fleet, tests
 
 
 def test_a_release_that_holds_on_the_canary_reaches_everybody(make_fleet):
     fleet, tests = start(make_fleet, after=0.46)
-    assert fleet.answers()["canary"] == {"version": 2, "vehicles": 1, "reports": 0, "lost": None}
+    assert fleet.cloud.state()["canary"] == {"version": 2, "vehicles": 1, "reports": 0, "lost": None}
     assert len(tests.asked) == 1
     tests.go.set()
     fleet.wait(lambda: all(client.releases.version == 2 for client in fleet.clients.values()))
-    assert fleet.answers()["canary"] is None
+    assert fleet.cloud.state()["canary"] is None
     assert {vehicle for vehicle, _ in tests.asked} == {"v1", "v2"}
 
 
@@ -63,11 +63,11 @@ def test_a_release_that_drifts_on_the_canary_is_taken_back_by_a_new_version(make
     tests.go.set()
     fleet.wait(lambda: all(client.releases.version == 3 for client in fleet.clients.values()))
     assert [version for vehicle, version in tests.asked if vehicle != canary] == [3]
-    last = fleet.answers()["releases"][-1]
+    last = fleet.cloud.state()["releases"][-1]
     assert (last["kind"], last["source"], last["reason"]) == ("rollback", 1, "shadow")
     for name, tensor in fleet.weights(1).items():
         np.testing.assert_array_equal(fleet.weights(3)[name], tensor)
-    assert fleet.answers()["canary"] is None
+    assert fleet.cloud.state()["canary"] is None
     with fleet.cloud.client() as client:
         assert 'fedvit_rollbacks_total{reason="shadow"} 1.0' in client.get("/metrics").text
 

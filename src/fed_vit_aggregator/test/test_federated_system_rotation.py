@@ -24,7 +24,7 @@ def test_vehicles_follow_new_keys_and_the_aggregator_needs_no_root_key(make_flee
     assert fleet.cloud.keys.role_path("targets").read_bytes() != old
     fleet.cloud.start_aggregator()
     fleet.start_client("v2")
-    fleet.wait(fleet.finished)
+    fleet.finished()
     fleet.wait(lambda: all(client.releases.version == 2 for client in fleet.clients.values()))
     assert not client.releases.refusals
     assert not fleet.cloud.keys.role_path("root").exists()

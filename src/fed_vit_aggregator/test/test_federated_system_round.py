@@ -13,7 +13,7 @@ def test_two_vehicles_learn_two_rounds_and_activate_both_releases(make_fleet):
     fleet.cloud.start()
     for vehicle in ("v1", "v2"):
         fleet.start_client(vehicle)
-    state = fleet.wait(fleet.finished)
+    state = fleet.finished()
     fleet.wait(lambda: all(client.releases.version == 3 for client in fleet.clients.values()))
     assert [r["phase"] for r in state["rounds"]] == ["released", "released"]
     assert [r["updates"] for r in state["rounds"]] == [2, 2]
@@ -29,7 +29,7 @@ def undisturbed(make_module_fleet):
     fleet.cloud.start()
     for vehicle in ("v1", "v2"):
         fleet.start_client(vehicle)
-    fleet.wait(fleet.finished)
+    fleet.finished()
     return fleet.weights(2)
 
 
@@ -60,10 +60,10 @@ def test_a_kill_in_mid_round_loses_and_doubles_nothing(make_fleet, undisturbed, 
     fleet.cloud.start()
     for vehicle in ("v1", "v2"):
         fleet.start_client(vehicle)
-    fleet.wait(lambda: fleet.answers()["rounds"] and fleet.answers()["rounds"][0]["updates"] == 1)
+    fleet.until(lambda state: state["rounds"] and state["rounds"][0]["updates"] == 1)
     fault(fleet)
     held.unlink()
-    state = fleet.wait(fleet.finished)
+    state = fleet.finished()
     assert [(r["phase"], r["updates"]) for r in state["rounds"]] == [("released", 2)]
     # Who lost the broker hears that its update has arrived when it is back, maybe after the round's end.
     fleet.wait(lambda: all(client.outbox.counts() == {"accepted": 1} for client in fleet.clients.values()))
@@ -82,9 +82,9 @@ def test_a_full_disk_of_the_aggregator_only_delays_the_round(make_fleet, undistu
         fleet.start_client(vehicle)
     for path in held:
         os.unlink(path)
-    fleet.wait(lambda: fleet.answers()["refused"].get("storage_full"))
-    assert fleet.answers()["rounds"][0]["updates"] == 0
+    state = fleet.until(lambda state: state["refused"].get("storage_full"))
+    assert state["rounds"][0]["updates"] == 0
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    fleet.wait(fleet.finished)
+    fleet.finished()
     for name, tensor in undisturbed.items():
         np.testing.assert_array_equal(fleet.weights(2)[name], tensor)

@@ -26,7 +26,7 @@ def round_by(fleet):
     fleet.cloud.start()
     for vehicle in ("v1", "v2"):
         fleet.start_client(vehicle)
-    state = fleet.wait(fleet.finished)
+    state = fleet.finished()
     assert [(r["phase"], r["updates"]) for r in state["rounds"]] == [("released", 2)]
     assert state["refused"] == {}
     fleet.wait(lambda: all(client.releases.version == 2 for client in fleet.clients.values()))
@@ -209,4 +209,4 @@ def test_the_web_refuses_strangers_urls_and_counts_them(make_fleet):
         assert client.put(url + "/../../keys", content=b"x").status_code == 404
     with pytest.raises(httpx.HTTPError), fleet.cloud.client() as client:
         client.put(url, content=b"x")
-    assert fleet.answers()["refused"] == {"bad_signature": 1, "malformed": 1}
+    assert fleet.cloud.state()["refused"] == {"bad_signature": 1, "malformed": 1}
