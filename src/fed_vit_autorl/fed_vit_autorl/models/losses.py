@@ -117,7 +117,7 @@ def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
     return cross / known.sum().clamp(min=1.0) + dice.mean()
 
 
-def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def balanced_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy + dice over labelled pixels, 0 without any, so that rare classes weigh much more than their share.
 
     A class with a share f of the batch's pixels weighs 1 / √f in the cross entropy; dice (Milletari et al., V-Net,
@@ -137,18 +137,18 @@ def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def semantic_loss(logits: Tensor, semantic: Tensor) -> Tensor:
-    """`class_loss` at twice the resolution of the logits, for poles and signs are narrower than a mask's pixel.
+    """`balanced_loss` at twice the resolution of the logits, for poles and signs are narrower than a mask's pixel.
 
     logits (B, C, h, w); semantic uint8 (B, H, W) at full size.
     """
     stride = MASK_STRIDE // 2
     logits = functional.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
-    return class_loss(logits, semantic[..., stride // 2 :: stride, stride // 2 :: stride])
+    return balanced_loss(logits, semantic[..., stride // 2 :: stride, stride // 2 :: stride])
 
 
 def rare_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """`class_loss` of a mask that is rarely set, and of the rest. Both (B, 1, h, w); mask uint8."""
-    return class_loss(torch.cat((torch.zeros_like(logits), logits), 1), mask[:, 0])
+    """`balanced_loss` of a mask that is rarely set, and of the rest. Both (B, 1, h, w); mask uint8."""
+    return balanced_loss(torch.cat((torch.zeros_like(logits), logits), 1), mask[:, 0])
 
 
 def at_mask_stride(masks: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class Strategy(ABC):
     """From a global model and a round's updates to the next global model: `begin`, `add` for each update, `finish`.
 
     Updates are deltas. A strategy that is not `streaming` keeps the updates until `finish` and reads them in blocks
-    of parameters: give it memory-mapped tensors (`federated.spool.Spool`) and its memory is O(block × updates).
+    of parameters: give it memory-mapped tensors (`federated.cloud.spool.Spool`) and its memory is O(block × updates).
     Sums of floats depend on their order: add a round's updates in the order of their vehicles' names for a
     result that is the same after a restart.
     """
