@@ -11,13 +11,13 @@ import pytest
 from fed_vit_autorl.evaluation.video import VideoWriter
 from fed_vit_autorl.federated.cloud.records import StoredUpdate
 from fed_vit_autorl.federated.cloud.store import Store
-from fed_vit_bringup.demo import report
+from fed_vit_bringup.demo import report, scenes
 from fed_vit_bringup.demo.accounts import update_accounts
 from fed_vit_bringup.demo.fleet import demo_graph, world_record
 from fed_vit_bringup.demo.narrator import Narrator
 from fed_vit_bringup.demo.observer import Observed, ReleaseSeen
 from fed_vit_bringup.demo.records import latency_summary, read_commands, read_observed, runs_release
-from fed_vit_bringup.demo.run import Plan, _prepare
+from fed_vit_bringup.demo.run import Interrupted, Plan, _prepare
 
 ROWS = """stamp,latency_ms,speed,steering_angle,throttle,brake,reason,model
 1.00,40.0,5.0,0.0,0.3,0.0,,2-abc
@@ -129,6 +129,19 @@ def test_the_graph_gives_each_vehicle_its_cloud_and_its_weather(tmp_path):
     assert graph.node("/world").parameters["weathers"] == ["noon", "rain_dusk"]
     assert [node.name for node in graph.nodes[-2:]] == ["observer", "world"]
     assert world_record(tmp_path) == {}
+
+
+def test_an_interruption_ends_the_work_that_is_running(tmp_path):
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    work = f"import time; open({str(begun)!r}, 'w'); time.sleep(60); open({str(ended)!r}, 'w')"
+
+    def interrupt(done, of):
+        if begun.exists():
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        scenes._each(exec, [work], interrupt)
+    assert not ended.exists()
 
 
 def test_resuming_needs_a_run_of_the_same_kind_and_nothing_else_is_deleted(tmp_path):

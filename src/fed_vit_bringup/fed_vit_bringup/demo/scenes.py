@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from functools import partial
 from itertools import chain, product
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,5 +61,9 @@ def _each(do: Callable[[Job], Result], jobs: Sequence[Job], report: Report) -> l
             report(len(jobs) - len(running), len(jobs))
             _, running = wait(running, TELL_S, FIRST_COMPLETED)
         return [result.result() for result in results]
+    except BaseException:
+        for process in active_children():  # the executor would let them come to their end, and begin one more each
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
