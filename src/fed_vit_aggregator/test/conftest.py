@@ -85,7 +85,8 @@ class ToyFleet:
         settings = self.settings(vehicle)
         command = [sys.executable, str(self.folder / "trainer.py")]
         none = self.folder / "experience"
-        trainer = TrainerProcess(command, vehicle, settings.job, none, settings.identity / "release_keys")
+        trusted = settings.identity / "release_keys"
+        trainer = TrainerProcess(command, vehicle, settings.job, none, settings.initial_release, trusted)
         client = self.clients[vehicle] = ClientService(settings, trainer, shadow_test)
         client.start()
         return client

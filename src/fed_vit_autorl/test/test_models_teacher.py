@@ -62,6 +62,12 @@ def test_a_lost_model_learns_what_it_suspects_and_the_scan_confirms_and_keeps_th
     np.testing.assert_array_equal(found.free_space, scanned().labels.free_space)
 
 
+def test_a_cluster_is_one_object_of_the_class_that_the_model_is_surest_of():
+    detections = Detections(np.array([CAR, CAR], np.float32), np.array([0.2, 0.4], np.float32), np.array([2, 0]))
+    perceiver = lambda image, returns: replace(seeing()(image, returns), detections=detections)  # noqa: E731
+    assert confirmed(scanned([CAR, GHOST]), perceiver).labels.classes.tolist() == [0]
+
+
 def test_each_thing_has_one_teacher():
     for masks in (False, True):
         for objects in (False, True):

@@ -106,7 +106,8 @@ class ClientNode(VehicleNode):
             initial_release=Path(parameters.release).resolve(),
         )
         command = (sys.executable, "-m", "fed_vit_client.trainer")
-        trainer = TrainerProcess(command, vehicle, settings.job, experience, identity.release_keys_path)
+        shipped, trusted = settings.initial_release, identity.release_keys_path
+        trainer = TrainerProcess(command, vehicle, settings.job, experience, shipped, trusted)
         shadow = ShadowTest(experience, identity, parameters.shadow_gate)
         self._service = ClientService(settings, trainer, shadow)
         self._releases = self.publish_on("model/active")

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -40,9 +40,8 @@ def train(folder: Path) -> None:
         write_refusal(folder, ClientReason.TOO_FEW_SAMPLES)
         return
     keys = keys[-int(job.training["max_samples"]) :]
-    base = Path(job.release)
-    manifest = release.read_manifest(base, load_public_keys(Path(job.trusted_keys)))
-    weights = {model: release.read_weights(base, manifest, model) for model in models_of(manifest)}
+    manifest, weights = _read(job, job.release)
+    came_with, known = _read(job, job.shipped)
     flat = trainable(weights, job.trainable)
     for name, tensor in _tensors(job.personal).items():
         model, _, inner = name.partition("/")
@@ -62,10 +61,18 @@ def train(folder: Path) -> None:
         chosen = {name.removeprefix(f"{model}/") for name in flat if name.startswith(f"{model}/")}
         if chosen and (model == "perception" or "scaffold" not in job.strategy):  # the others' learners are adaptive
             part = Part(job, manifest.architecture[model], weights[model], chosen, samples, keys, thinned)
+            if came_with.digest != manifest.digest and model in known:
+                part = replace(part, shipped=(came_with.architecture[model], known[model]))
             trained, figures = train_model(part)
             delta |= {f"{model}/{name}": tensor for name, tensor in trained.items()}
             metrics |= figures
     write_result(folder, delta, len(keys), metrics)
+
+
+def _read(job: Job, folder: str) -> tuple[release.Manifest, dict[str, Tensors]]:
+    """A release's manifest, and its weights by model."""
+    manifest = release.read_manifest(Path(folder), load_public_keys(Path(job.trusted_keys)))
+    return manifest, {model: release.read_weights(Path(folder), manifest, model) for model in models_of(manifest)}
 
 
 def _hidden_layers_only(whole: Tensors, thinned: Tensors) -> bool:
@@ -86,7 +93,8 @@ def _hidden_layers_only(whole: Tensors, thinned: Tensors) -> bool:
 @dataclass(frozen=True)
 class Part:
     """What one model of a release is trained with; `chosen` are the names of the tensors that the fleet trains,
-    `thinned` (by flat name) what is left of some of perception's on a weak device.
+    `thinned` (by flat name) what is left of some of perception's on a weak device, `shipped` the architecture and
+    weights that the vehicle came with, if they are others.
     """
 
     job: Job
@@ -96,13 +104,14 @@ class Part:
     samples: SampleFolder
     keys: list[Key]
     thinned: Tensors
+    shipped: tuple[dict, Tensors] | None = None
 
 
 def _train_perception(part: Part) -> tuple[Tensors, dict[str, float]]:
     """Trained minus base by name, and the parts of the loss."""
     import torch
 
-    from fed_vit_autorl.models.training import Progress, TrainingOptions, fit_folder
+    from fed_vit_autorl.models.training import Progress, Trained, TrainingOptions, fit_folder
 
     torch.set_num_threads(1)
     job, keys = part.job, part.keys
@@ -115,11 +124,11 @@ def _train_perception(part: Part) -> tuple[Tensors, dict[str, float]]:
         sgd="scaffold" in job.strategy,
     )
     delta, figures = fit_folder(
-        part.architecture,
-        part.weights,
+        Trained(part.architecture, part.weights),
         part.samples,
         keys,
         options,
+        shipped=part.shipped and Trained(*part.shipped),
         trainable=part.chosen.__contains__,
         progress=Progress(after_backward=_corrections(job)),
         thinned={name.removeprefix("perception/"): tensor for name, tensor in part.thinned.items()},

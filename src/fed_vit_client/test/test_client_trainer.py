@@ -51,13 +51,13 @@ def shipped(tmp_path_factory):
 
 
 def experience(folder, count: int) -> None:
-    """A bright road below, a dark sky above."""
+    """A bright road below, a dark sky above, nobody about."""
     store, random = ExperienceStore(folder), np.random.default_rng(1)
     road = np.zeros((HEIGHT, WIDTH), np.uint8)
     road[HEIGHT // 2 :] = 1
     for index in range(count):
         image = (random.integers(0, 60, (HEIGHT, WIDTH, 3)) + 150 * road[..., None]).astype(np.uint8)
-        labels = Labels.unknown(HEIGHT, WIDTH, free_space=road)
+        labels = Labels.unknown(HEIGHT, WIDTH, free_space=road, boxes=np.zeros((0, 4), np.float32))
         store.add(Sample(image, CameraModel.nominal(WIDTH, HEIGHT), labels=labels, stamp=float(index), source="v1"))
 
 
@@ -91,6 +91,7 @@ def prepare(shipped, tmp_path, patterns: list[str], strategy: dict | None = None
         "v1",
         "run",
         1,
+        str(shipped[0]),
         str(shipped[0]),
         str(shipped[1]),
         str(tmp_path / "experience"),

@@ -64,14 +64,15 @@ def examine(samples: Iterable[Sample], perceiver: Perceiver) -> Trust:
 
 def confirmed(sample: Sample, perceiver: Perceiver) -> Sample:
     """The sample with the objects that LiDAR and model both report, in the model's outline: a cluster ends where the
-    returns do. What only one of the two reports is neither learned nor denied. `perceiver` reports objects down to
-    `DOUBTFUL`.
+    returns do. Of several reports of one cluster the surest is learned: the fainter ones are of other classes. What
+    only one of the two reports is neither learned nor denied. `perceiver` reports objects down to `DOUBTFUL`.
     """
     labels = sample.labels
     if labels is None:
         return sample
     found = perceiver(sample.image, sample.returns_in_base).detections
-    learned = iou_matrix(found.boxes, labels.boxes).max(1, initial=0) >= SAME_OBJECT_IOU
+    scores = np.where(iou_matrix(labels.boxes, found.boxes) >= SAME_OBJECT_IOU, found.scores, 0)
+    learned = np.isin(np.arange(len(found.boxes)), [of_one.argmax() for of_one in scores if of_one.any()])
     alone = iou_matrix(labels.boxes, found.boxes[learned]).max(1, initial=0) < SAME_OBJECT_IOU
     ignored = (labels.ignored, labels.boxes[alone], found.boxes[~learned])
     labels = replace(

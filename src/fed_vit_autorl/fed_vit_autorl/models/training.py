@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -62,6 +62,13 @@ class Stretch:
     last: int
     before: Path
     after: Path
+
+
+class Trained(NamedTuple):
+    """The perception of a release: what `packaging.build` takes."""
+
+    architecture: Mapping
+    weights: Mapping[str, np.ndarray]
 
 
 class Trainable(Protocol):
@@ -142,12 +149,12 @@ def fit(
 
 
 def fit_folder(
-    architecture: Mapping,
-    weights: Mapping[str, np.ndarray],
+    release: Trained,
     samples: SampleFolder,
     keys: Sequence[Key],
     options: TrainingOptions,
     *,
+    shipped: Trained | None = None,
     trainable: Callable[[str], bool] = lambda name: True,
     augment: Augmentation | None = None,
     progress: Progress | None = None,
@@ -155,20 +162,29 @@ def fit_folder(
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Fine-tune a release's perception on a vehicle's own samples: (trained minus base by tensor name, loss parts).
 
-    architecture and weights are those of the release. What it is trusted with in these samples (`teacher`) it teaches,
-    the rest the vehicle's LiDAR. Only tensors that `trainable` names are trained and returned. `thinned` tensors are in
-    the place of the release's in what is trained, not in what teaches. Raises ValueError when none of the samples can
-    be read.
+    What the release that the vehicle was `shipped` with is trusted with in these samples (`teacher`) it teaches, for
+    what it knew is not to be worn away by what others learn elsewhere; if it is lost there `release` teaches what that
+    is trusted with, and the vehicle's LiDAR the rest. A release that would teach itself everything stays as it is.
+    Masks are learned from the map that objects are drawn from, but don't change it: a scan tells every pixel of the
+    ground and few objects, which would drown in it. Only tensors that `trainable` names are trained and returned.
+    `thinned` tensors are in the place of the release's in what is trained, not in what teaches. Raises ValueError when
+    none of the samples can be read.
     """
-    start = {**weights, **thinned}
-    student = build(architecture, start)
+    start = {**release.weights, **thinned}
+    student = build(release.architecture, start)
     for name, parameter in student.named_parameters():
         parameter.requires_grad_(trainable(name))
+    student.pyramid.from_width.register_forward_pre_hook(lambda _, maps: (maps[0].detach(),))
     if augment is None:
         augment = Augmenter({"flip": 0.5, "crop": 0.3, "light": 0.3})
-    perceiver = Perceiver(TorchRuntime(architecture, weights, "cpu"), DOUBTFUL)
-
-    trust = examine(samples.read(list(keys[:: max(1, len(keys) // EXAMINED)])), perceiver)
+    examined = keys[:: max(1, len(keys) // EXAMINED)]
+    for teacher in [release] if shipped is None else [shipped, release]:
+        perceiver = Perceiver(TorchRuntime(teacher.architecture, teacher.weights, "cpu"), DOUBTFUL)
+        trust = examine(samples.read(list(examined)), perceiver)
+        if trust.objects and trust.masks:
+            break
+    if trust.objects and trust.masks and teacher is release and not thinned:
+        options = replace(options, steps=0)
     labels: dict[Key, Labels] = {}
 
     def read(index: int) -> Sample | None:
@@ -182,7 +198,8 @@ def fit_folder(
     batches = Batches(read, len(keys), student.img_size, options.batch_size, augment, options.seed)
     progress = progress or Progress()
     corrections = [lambda _, correct=correct: correct(student) for correct in progress.after_backward]
-    learner = Distilled(student, build(architecture, weights)) if trust.objects or trust.masks else student
+    taught = trust.objects or trust.masks
+    learner = Distilled(student, build(teacher.architecture, teacher.weights)) if taught else student
     parts = fit(learner, batches, options, replace(progress, after_backward=corrections), left_out=trust.left_out)
     trained = {name: parameter for name, parameter in student.named_parameters() if parameter.requires_grad}
     return {name: parameter.detach().numpy() - start[name] for name, parameter in trained.items()}, parts

@@ -32,17 +32,18 @@ DEFAULT_TIMEOUT_S = 900.0
 class Job(msgspec.Struct, frozen=True):
     """What the training process reads: `<folder>/job.json`.
 
-    `release`: folder of the base, `trusted_keys`: folder of the keys that may have signed it. `experience`: folder of
-    samples. `trainable`: patterns of flat tensor names. `training` and `strategy`: the task's settings, `profile` the
-    part of the model that this device class trains, {} for all of it. `personal` and `correction` are files of tensors
-    by flat name (see `training.LocalTensors`), "" for none. It writes `delta.safetensors` (trained minus where it
-    began, by flat name) and then `result.json`.
+    `release`: folder of the base, `shipped`: of the one that the vehicle came with, `trusted_keys`: of the keys that
+    may have signed them. `experience`: folder of samples. `trainable`: patterns of flat tensor names. `training` and
+    `strategy`: the task's settings, `profile` the part of the model that this device class trains, {} for all of it.
+    `personal` and `correction` are files of tensors by flat name (see `training.LocalTensors`), "" for none. It writes
+    `delta.safetensors` (trained minus where it began, by flat name) and then `result.json`.
     """
 
     vehicle: str
     run: str
     round: int
     release: str
+    shipped: str
     trusted_keys: str
     experience: str
     trainable: list[str]
@@ -62,13 +63,15 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class TrainerProcess:
-    """Runs `command <folder of the job>`; one training at a time."""
+    """Runs `command <folder of the job>`; one training at a time. `shipped`: folder of the release that the vehicle
+    came with.
+    """
 
     def __init__(
-        self, command: Sequence[str], vehicle: str, folder: Path, experience: Path, trusted_keys: Path
+        self, command: Sequence[str], vehicle: str, folder: Path, experience: Path, shipped: Path, trusted_keys: Path
     ) -> None:
         self._command, self._vehicle = list(command), vehicle
-        self._experience, self._trusted_keys = experience, trusted_keys
+        self._experience, self._shipped, self._trusted_keys = experience, shipped, trusted_keys
         self._folder = Path(folder)
         self._process: subprocess.Popen | None = None
         self._early: TrainingResult | None = None  # known without a process
@@ -90,6 +93,7 @@ class TrainerProcess:
             run=task.run,
             round=task.round,
             release=str(base),
+            shipped=str(self._shipped),
             trusted_keys=str(self._trusted_keys),
             experience=str(self._experience),
             trainable=task.plan["trainable"],
