@@ -1,4 +1,4 @@
-"""Training: the same steps give the same model, interrupted or not; a release fine-tunes to a delta."""
+"""Training: the same steps give the same model, interrupted or not."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,12 @@ import safetensors.numpy
 import torch
 
 from fed_vit_autorl.data.sample import CameraModel, Labels, Sample
-from fed_vit_autorl.data.store import ExperienceStore
 from fed_vit_autorl.models import training
 from fed_vit_autorl.models.batches import Batches, collate, repeat_factors
 from fed_vit_autorl.models.export import weights_of
 from fed_vit_autorl.models.packaging import build, perception_files
 from fed_vit_autorl.models.perception import ViTPerception
-from fed_vit_autorl.models.teacher import Trust
-from fed_vit_autorl.models.training import Progress, Stretch, Trained, TrainingOptions, fit, fit_folder
+from fed_vit_autorl.models.training import Progress, Stretch, TrainingOptions, fit
 
 torch.set_num_threads(1)
 SIZE = (64, 96)
@@ -100,60 +98,6 @@ def test_a_training_in_stretches_is_the_same_training(tmp_path):
         fit(pieces, batches(), options, stretch=Stretch(last, before, after))
     for (name, a), b in zip(whole.state_dict().items(), pieces.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, msg=name)
-
-
-def test_a_release_is_fine_tuned_to_the_difference_of_what_may_train(tmp_path):
-    store = ExperienceStore(tmp_path)
-    for seed in range(8):
-        store.add(scene(seed))
-    base = small()
-    weights = weights_of(base)
-    release = Trained(base.architecture, weights)
-    delta, parts = fit_folder(
-        release, store, store.keys(), TrainingOptions(2, 2), trainable=lambda name: "pyramid" in name
-    )
-    assert delta.keys() == {name for name in weights if "pyramid" in name}
-    assert all(array.dtype == np.float32 for array in delta.values())
-    assert max(np.abs(array).max() for array in delta.values()) > 0
-    assert set(parts) == {"class", "box", "masks", "semantic"}
-
-
-def test_masks_are_learned_on_a_vehicle_without_a_pull_on_what_sees_objects(tmp_path):
-    store = ExperienceStore(tmp_path)
-    for seed in range(8):
-        store.add(scene(seed, objects_known=False))
-    base = small()
-    release = Trained(base.architecture, weights_of(base))
-    delta, _ = fit_folder(release, store, store.keys(), TrainingOptions(2, 2, 1e-3, weight_decay=0))
-    moved = {name for name, array in delta.items() if np.any(array)}
-    assert {"masks.weight", "pyramid.from_width.weight"} <= moved
-    assert not {name for name in moved if name.startswith(("backbone.vit", "pyramid.coarse", "detection"))}
-
-
-def test_a_trusted_release_has_nothing_to_learn(tmp_path, monkeypatch):
-    store = ExperienceStore(tmp_path)
-    for seed in range(8):
-        store.add(scene(seed))
-    monkeypatch.setattr(training, "examine", lambda samples, perceiver: Trust(masks=True, objects=True))
-    base = small()
-    delta, _ = fit_folder(Trained(base.architecture, weights_of(base)), store, store.keys(), TrainingOptions(2, 2))
-    assert not any(np.any(array) for array in delta.values())  # the labels say much else: see the test above
-
-
-def test_what_others_learned_is_drawn_back_to_the_shipped_release_where_that_is_trusted(tmp_path, monkeypatch):
-    store = ExperienceStore(tmp_path)
-    for seed in range(8):
-        store.add(scene(seed))
-    base = small()
-    shipped = weights_of(base)
-    drifted = shipped | {"masks.bias": shipped["masks.bias"] + np.float32(2)}
-    monkeypatch.setattr(training, "examine", lambda samples, perceiver: Trust(masks=True, objects=True))
-    delta, parts = fit_folder(
-        Trained(base.architecture, drifted), store, store.keys(), TrainingOptions(3, 2, 1e-2),
-        shipped=Trained(base.architecture, shipped),
-    )  # fmt: skip
-    assert parts.keys() == {"taught_class", "taught_box", "taught_masks", "taught_features", "semantic"}
-    assert (delta["masks.bias"] < 0).all()
 
 
 def test_what_is_left_out_of_the_loss_is_not_learned():

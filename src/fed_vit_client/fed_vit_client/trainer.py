@@ -111,7 +111,8 @@ def _train_perception(part: Part) -> tuple[Tensors, dict[str, float]]:
     """Trained minus base by name, and the parts of the loss."""
     import torch
 
-    from fed_vit_autorl.models.training import Progress, Trained, TrainingOptions, fit_folder
+    from fed_vit_autorl.models.local_training import Trained, fit_folder
+    from fed_vit_autorl.models.training import Progress, TrainingOptions
 
     torch.set_num_threads(1)
     job, keys = part.job, part.keys

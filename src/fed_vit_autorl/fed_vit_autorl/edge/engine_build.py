@@ -26,7 +26,7 @@ def engine() -> None:
 @release_options
 @click.option("--name", default="perception", show_default=True, help="Which model of the release.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="half", show_default=True)
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder of engines; the vehicle's nodes read it.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder of engines; nodes read the default one.")
 @json_option
 def build(model: Path, trusted: tuple[Path, ...], name: str, profile: str, cache: Path | None, as_json: bool) -> None:
     """Build the TensorRT engine of a release for this machine's GPU.

@@ -37,11 +37,16 @@ class Trust:
     objects: bool
 
     @property
+    def whole(self) -> bool:
+        """Whether it is believed in everything."""
+        return self.masks and self.objects
+
+    @property
     def left_out(self) -> frozenset[str]:
         """Parts of the loss that nobody teaches: the scan's where the model is believed, the model's elsewhere."""
         objects = {"class", "box"} if self.objects else {"taught_class", "taught_box"}
         masks = {"masks"} if self.masks else {"taught_masks"}
-        features = set() if self.objects and self.masks else {"taught_features"}
+        features = set() if self.whole else {"taught_features"}
         return frozenset(objects | masks | features)
 
 

@@ -25,7 +25,7 @@ from fed_vit_bringup.demo.records import CommandLog, latency_summary, read_comma
 from fed_vit_bringup.domain import free_domain
 from fed_vit_bringup.supervisor import Supervisor
 
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 ASK_S = 1.0
 SETTLE_S = 120.0  # a loaded machine prepares a release for long; a vehicle that was started with it does not say so
 REFERENCE_TOWNS = (TownSpec(seed=31),)
