@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -40,8 +40,8 @@ def train(folder: Path) -> None:
         write_refusal(folder, ClientReason.TOO_FEW_SAMPLES)
         return
     keys = keys[-int(job.training["max_samples"]) :]
-    manifest, weights = _read(job, job.release)
-    came_with, known = _read(job, job.shipped)
+    manifest = _manifest(job, job.release)
+    weights = {model: release.read_weights(Path(job.release), manifest, model) for model in models_of(manifest)}
     flat = trainable(weights, job.trainable)
     for name, tensor in _tensors(job.personal).items():
         model, _, inner = name.partition("/")
@@ -60,19 +60,23 @@ def train(folder: Path) -> None:
     for model, train_model in TRAINERS.items():
         chosen = {name.removeprefix(f"{model}/") for name in flat if name.startswith(f"{model}/")}
         if chosen and (model == "perception" or "scaffold" not in job.strategy):  # the others' learners are adaptive
-            part = Part(job, manifest.architecture[model], weights[model], chosen, samples, keys, thinned)
-            if came_with.digest != manifest.digest and model in known:
-                part = replace(part, shipped=(came_with.architecture[model], known[model]))
+            part = Part(job, manifest, weights[model], chosen, samples, keys, thinned)
             trained, figures = train_model(part)
             delta |= {f"{model}/{name}": tensor for name, tensor in trained.items()}
             metrics |= figures
     write_result(folder, delta, len(keys), metrics)
 
 
-def _read(job: Job, folder: str) -> tuple[release.Manifest, dict[str, Tensors]]:
-    """A release's manifest, and its weights by model."""
-    manifest = release.read_manifest(Path(folder), load_public_keys(Path(job.trusted_keys)))
-    return manifest, {model: release.read_weights(Path(folder), manifest, model) for model in models_of(manifest)}
+def _manifest(job: Job, folder: str) -> release.Manifest:
+    return release.read_manifest(Path(folder), load_public_keys(Path(job.trusted_keys)))
+
+
+def _shipped(job: Job, running: release.Manifest) -> tuple[dict, Tensors] | None:
+    """Architecture and weights of the perception that the vehicle came with, None if it still runs that release."""
+    manifest = _manifest(job, job.shipped)
+    if manifest.digest == running.digest or "perception" not in models_of(manifest):
+        return None
+    return manifest.architecture["perception"], release.read_weights(Path(job.shipped), manifest, "perception")
 
 
 def _hidden_layers_only(whole: Tensors, thinned: Tensors) -> bool:
@@ -93,18 +97,16 @@ def _hidden_layers_only(whole: Tensors, thinned: Tensors) -> bool:
 @dataclass(frozen=True)
 class Part:
     """What one model of a release is trained with; `chosen` are the names of the tensors that the fleet trains,
-    `thinned` (by flat name) what is left of some of perception's on a weak device, `shipped` the architecture and
-    weights that the vehicle came with, if they are others.
+    `thinned` (by flat name) what is left of some of perception's on a weak device.
     """
 
     job: Job
-    architecture: dict
+    manifest: release.Manifest
     weights: Tensors
     chosen: set[str]
     samples: SampleFolder
     keys: list[Key]
     thinned: Tensors
-    shipped: tuple[dict, Tensors] | None = None
 
 
 def _train_perception(part: Part) -> tuple[Tensors, dict[str, float]]:
@@ -124,12 +126,13 @@ def _train_perception(part: Part) -> tuple[Tensors, dict[str, float]]:
         seed=int(job.training["seed"]) + job.round,
         sgd="scaffold" in job.strategy,
     )
+    shipped = _shipped(job, part.manifest)
     delta, figures = fit_folder(
-        Trained(part.architecture, part.weights),
+        Trained(part.manifest.architecture["perception"], part.weights),
         part.samples,
         keys,
         options,
-        shipped=part.shipped and Trained(*part.shipped),
+        shipped=shipped and Trained(*shipped),
         trainable=part.chosen.__contains__,
         progress=Progress(after_backward=_corrections(job)),
         thinned={name.removeprefix("perception/"): tensor for name, tensor in part.thinned.items()},
@@ -146,7 +149,8 @@ def _train_policy(part: Part) -> tuple[Tensors, dict[str, float]]:
     torch.set_num_threads(1)
     job = part.job
     most = ROWS_PER_SAMPLE * int(job.training["max_samples"])
-    drives = load_drives(Path(job.experience) / FOLDER, part.architecture["feature_width"], most)
+    architecture = part.manifest.architecture["policy"]
+    drives = load_drives(Path(job.experience) / FOLDER, architecture["feature_width"], most)
     if len(drives["reward"]) < ROWS_PER_SAMPLE * job.training["min_samples"]:
         return {}, {}
     settings = LessonSettings(
@@ -156,7 +160,7 @@ def _train_policy(part: Part) -> tuple[Tensors, dict[str, float]]:
     )
     proximal = _proximal(job)
     correction = None if proximal is None else lambda policy: proximal(policy).correct
-    return learn(part.architecture, part.weights, drives, settings, part.chosen.__contains__, correction)
+    return learn(architecture, part.weights, drives, settings, part.chosen.__contains__, correction)
 
 
 TRAINERS: dict[str, Callable[[Part], tuple[Tensors, dict[str, float]]]] = {

@@ -1,5 +1,6 @@
 """The training process: what it reads, what it hands over, and what it says when there is nothing to hand over."""
 
+import shutil
 import subprocess
 import sys
 
@@ -74,8 +75,8 @@ def drives(folder, width: int, count: int) -> None:
     log.flush()
 
 
-def prepare(shipped, tmp_path, patterns: list[str], strategy: dict | None = None, **fields):
-    """The folder of a job."""
+def prepare(shipped, tmp_path, patterns: list[str], strategy: dict | None = None, came_with=None, **fields):
+    """The folder of a job, of a vehicle that still runs the release that it `came_with` unless another is given."""
     folder = tmp_path / "job"
     folder.mkdir(exist_ok=True)
     training = {
@@ -92,7 +93,7 @@ def prepare(shipped, tmp_path, patterns: list[str], strategy: dict | None = None
         "run",
         1,
         str(shipped[0]),
-        str(shipped[0]),
+        str(came_with or shipped[0]),
         str(shipped[1]),
         str(tmp_path / "experience"),
         patterns,
@@ -122,6 +123,19 @@ def test_it_hands_over_what_changed_in_the_tensors_that_the_fleet_trains(shipped
     result = msgspec.json.decode((folder / RESULT).read_bytes())
     assert result["samples"] == 16
     assert result["reason"] == ""
+
+
+def test_a_vehicle_that_runs_another_release_reads_the_one_it_came_with_and_trusts_no_other(shipped, tmp_path):
+    experience(tmp_path / "experience", 40)
+    came_with = shutil.copytree(shipped[0].parent / "seeing", tmp_path / "came_with")
+    folder = prepare(shipped, tmp_path, ["perception/masks.*"], came_with=came_with)
+    trainer.train(folder)
+    assert np.abs(safetensors.numpy.load_file(folder / DELTA)["perception/masks.weight"]).max() > 0
+    weights = bytearray((came_with / "perception.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (came_with / "perception.safetensors").write_bytes(weights)
+    with pytest.raises(release.ReleaseRefused, match=r"perception\.safetensors"):
+        trainer.train(folder)
 
 
 def test_scaffold_descends_from_the_vehicles_own_head_with_the_correction_and_says_how_far_it_went(shipped, tmp_path):
