@@ -103,6 +103,33 @@ def test_scaffold_ends_where_the_sum_of_losses_is_least_and_fedavg_does_not(make
     assert ends["scaffold"] == pytest.approx(0.0, abs=1e-3)
 
 
+class ToldTrainer(QuadraticTrainer):
+    """Descends at the rate that its task tells."""
+
+    def start(self, task, base, local, now):
+        self.rate = task.plan["training"]["lr"]
+        super().start(task, base, local, now)
+
+    def descend(self, weights, correction):
+        return self.optimum + (weights - self.optimum) * (1 - self.rate * self.curvature) ** STEPS
+
+
+def test_a_rate_that_decays_brings_fedavg_nearer_to_the_optimum(make):
+    # As above for a rate η_r = 0.1 d^(r - 1): each round ends at the mean of b + (w - b) (1 - η_r a)^K.
+    ends = {}
+    for decay in (1.0, 0.9):
+        fleet = make(
+            f"decay {decay}", make_trainer=ToldTrainer, vehicles=2, num_rounds=20, client_lr=RATE, client_lr_decay=decay
+        )
+        fleet.run()
+        ends[decay], expected = float(weights(fleet)["perception/head"][0]), 0.0
+        for number in range(20):
+            left = [(1 - RATE * decay**number * a) ** STEPS for a in (1, 2)]
+            expected = np.mean([b + (expected - b) * kept for b, kept in zip((-2, 1), left, strict=True)])
+        assert ends[decay] == pytest.approx(expected, abs=1e-3)
+    assert abs(ends[0.9]) < abs(ends[1.0]) / 2
+
+
 def test_a_vehicles_variate_is_kept_and_sent_nowhere(make):
     fleet = make(vehicles=2, num_rounds=2, aggregation={"scaffold": {"num_vehicles": 2}})
     fleet.run()

@@ -56,6 +56,9 @@ class Federation(Section):
     when all selected have sent, or `deadline_s` after its start if `min_vehicles` have. `aggregation` names a
     strategy, with options if need be; `trainable` are patterns of tensor names (`perception/*`), `personal` those of
     them that each vehicle keeps for itself; `drift_gate` is the share of its mAP50 that a candidate may lose.
+    Vehicles learn at `client_lr` in the first round and at `client_lr_decay` times the rate before in each later one:
+    at a rate that stays, several steps between averages end beside the optimum when vehicles live apart (Li et al.,
+    "On the convergence of FedAvg on non-IID data", 2020).
     `asynchronous` rounds wait for nobody; `profiles` are device classes by name, for `submodels`.
     """
 
@@ -69,6 +72,7 @@ class Federation(Section):
     aggregation: Spec = "fedavg"
     weighting: str = "samples"
     client_lr: Positive = 0.001
+    client_lr_decay: Share = 1.0
     server_lr: Positive = 1.0
     seed: int = 0
     drift_gate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1

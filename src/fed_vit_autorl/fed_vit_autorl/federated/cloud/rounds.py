@@ -115,10 +115,13 @@ class RoundEngine:
         """ε spent and its budget; None for a fleet whose aggregation is not private."""
         return (self._spent, self._ledger.epsilon) if self._ledger else None
 
-    def plan(self, vehicle: str) -> dict:
-        """What a task tells a vehicle: the pipeline, what to train and how, and how much its update counts."""
+    def plan(self, vehicle: str, number: int) -> dict:
+        """What a task of round `number` tells a vehicle: the pipeline, what to train and how, and how much its update
+        counts.
+        """
         config, federation = self.config, self._federation
-        training = {"lr": federation.client_lr, "seed": federation.seed}
+        rate = federation.client_lr * federation.client_lr_decay ** (number - 1)
+        training = {"lr": rate, "seed": federation.seed}
         for name in config.training.__struct_fields__:
             training[name] = getattr(config.training, name)
         return {

@@ -50,7 +50,7 @@ class Teller:
             vehicle=vehicle,
             deadline_s=self._engine.config.federation.deadline_s,
             sealing_key=self._sealing_key,
-            plan=self._engine.plan(vehicle),
+            plan=self._engine.plan(vehicle, current.number),
         )
 
     def _say(self, current: Round, vehicle: str, step: Step, data: bytes) -> None:
