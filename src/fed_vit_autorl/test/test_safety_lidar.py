@@ -17,7 +17,7 @@ from fed_vit_autorl.safety.lidar import (
     sector_returns,
     thin,
 )
-from fed_vit_autorl.safety.tracker import FORGET_S, MAX_TRACKS, Tracker
+from fed_vit_autorl.safety.tracker import FORGET_S, MAX_TRACKS, REMEMBER_S, Tracker
 from fed_vit_autorl.simulation.lidar import LidarSpec
 from fed_vit_autorl.simulation.raybox import BoxLidar
 
@@ -207,6 +207,38 @@ def test_a_box_that_is_hidden_for_long_is_forgotten():
     tracker.update(np.zeros((0, 4)), late)
     assert tracker.size == 0
     assert tracker.update(np.array([box(10, 0)]), late + DT).seen.tolist() == [1]
+
+
+def walk(t):
+    """A person at 1.5 m/s, edges of half a metre."""
+    return box(10, 4 - 1.5 * t, 0.5, 0.5)
+
+
+def hidden_person():
+    """A tracker that has seen a person walk for eight scans, then nobody for 0.8 s."""
+    tracker = Tracker()
+    follow(tracker, walk)
+    for k in range(8, 8 + round(0.8 / DT)):
+        tracker.update(np.zeros((0, 4)), k * DT)
+    return tracker, (8 + round(0.8 / DT)) * DT
+
+
+def test_who_walked_and_was_hidden_is_no_stranger_where_the_walk_leads():
+    tracker, now = hidden_person()
+    motion = tracker.update(np.array([walk(now)]), now)
+    assert motion.seen.tolist() == [8]
+    assert motion.velocity[0] == pytest.approx([0.0, -1.5])
+
+
+def test_who_comes_out_elsewhere_is_a_stranger():
+    tracker, now = hidden_person()
+    assert tracker.update(np.array([walk(now - 0.8)]), now).seen.tolist() == [1]  # where he was seen last, 1.2 m away
+
+
+def test_who_walked_is_forgotten_in_the_end():
+    tracker, now = hidden_person()
+    tracker.update(np.zeros((0, 4)), now + REMEMBER_S)
+    assert tracker.size == 0
 
 
 def test_boxes_too_far_apart_are_two_things():

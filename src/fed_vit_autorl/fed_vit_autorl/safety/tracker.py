@@ -11,6 +11,7 @@ HISTORY = 8
 RECENT = 4
 GATE_M, SMALL_GATE_M, SMALL_M = 2.5, 0.6, 0.3
 FORGET_S = 0.35
+PERSON_M, WALKING_M_S, REMEMBER_S = 1.0, 0.4, 1.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +29,8 @@ class Tracker:
     """Follows boxes from scan to scan.
 
     A box's two edges per axis are followed apart, and the velocity of an axis is the smaller of the two when they agree
-    in sign, else 0: a part that comes into view moves one edge only, and is not motion.
+    in sign, else 0: a part that comes into view moves one edge only, and is not motion. Who walked and is hidden, by a
+    vehicle that passes, is expected where the walk leads for 1.5 s, so that nobody who comes out is a stranger.
     """
 
     def __init__(self) -> None:
@@ -60,7 +62,7 @@ class Tracker:
         history[:, 0], stamps[:, 0] = boxes, stamp
         count = np.minimum(count + 1, HISTORY)
         velocity, recent = _velocities(history, stamps, count, HISTORY), _velocities(history, stamps, count, RECENT)
-        unseen = self._stamps[:, 0] > stamp - FORGET_S
+        unseen = self._stamps[:, 0] > stamp - np.where(self._walked(), REMEMBER_S, FORGET_S)
         unseen[old] = False
         unseen = np.flatnonzero(unseen)[: MAX_TRACKS - len(boxes)]
         self._boxes = np.concatenate((history, self._boxes[unseen]))
@@ -82,10 +84,20 @@ class Tracker:
         # The nearer edge of each axis, because the farther one comes and goes with the view.
         cost = np.minimum(difference[:2], difference[2:]).sum(axis=0) + 0.1 * difference.sum(axis=0)
         rows, columns = linear_sum_assignment(np.minimum(cost, 4.0 * GATE_M))
-        small = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) < SMALL_M
-        good = cost[rows, columns] < np.where(small[rows], SMALL_GATE_M, GATE_M)
+        exact = _extent(boxes)[rows] < SMALL_M
+        exact |= age[columns] > FORGET_S
+        good = cost[rows, columns] < np.where(exact, SMALL_GATE_M, GATE_M)
         track_of[rows[good]] = columns[good]
         return track_of
+
+    def _walked(self) -> NDArray[np.bool_]:
+        """Tracks (T,) of a person's size that moved when they were last seen."""
+        return (_extent(self._boxes[:, 0]) < PERSON_M) & (np.hypot(*self._velocity.T) > WALKING_M_S)
+
+
+def _extent(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The longer side [m] of boxes (C, 4)."""
+    return (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
 
 
 def _velocities(history: NDArray, stamps: NDArray, count: NDArray, window: int) -> NDArray[np.float64]:
