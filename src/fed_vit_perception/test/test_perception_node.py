@@ -225,7 +225,8 @@ def test_a_request_for_a_lighter_profile_is_obeyed_within_five_frames_and_taken_
         assert world.scenes[-1].profile == profile
 
 
-def test_a_profile_by_the_scenes_complexity_changes_without_a_lost_frame(base):
+def test_a_profile_by_the_scenes_complexity_changes_without_a_lost_frame(base, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDVIT_CACHE", str(tmp_path))
     world = World(base[0], profile="dynamic")
     profiles = [world.seen().profile for _ in range(4)]
     assert profiles[0] == "full"
