@@ -363,7 +363,7 @@ def test_a_log_that_is_none_is_refused(tmp_path):
         call(tmp_path)
 
 
-@pytest.mark.parametrize("number", [1184, 1191])
+@pytest.mark.parametrize("number", [1184, 1191, 5006, 6386])
 def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 1184: after a jump of the odometry, off its route, it knew no limit and was too fast for the bend.
     # 1191: it took the walk of a person who stepped out for jitter in every other scan.

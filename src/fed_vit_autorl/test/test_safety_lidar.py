@@ -230,6 +230,13 @@ def test_who_walked_and_was_hidden_is_no_stranger_where_the_walk_leads():
     assert motion.velocity[0] == pytest.approx([0.0, -1.5])
 
 
+def test_who_walked_and_is_hidden_is_where_the_walk_leads():
+    tracker, now = hidden_person()
+    motion = tracker.update(np.array([box(10, -8)]), now)
+    assert motion.hidden[0] == pytest.approx(walk(now))
+    assert motion.walk[0] == pytest.approx([0.0, -1.5])
+
+
 def test_who_comes_out_elsewhere_is_a_stranger():
     tracker, now = hidden_person()
     assert tracker.update(np.array([walk(now - 0.8)]), now).seen.tolist() == [1]  # where he was seen last, 1.2 m away

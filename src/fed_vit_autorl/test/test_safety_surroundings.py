@@ -90,6 +90,32 @@ def test_sideways_motion_has_to_stand_out_from_the_jitter_of_a_fast_ego():
     assert hazards(drifts(0.5), ego_speed=10.0, lidar=FINE)[0]["closing"] == pytest.approx(0.7, abs=0.1)
 
 
+PERSON = (0.5, 0.5, 1.75)
+
+
+def walker(t):
+    """Comes from the left at 1.5 m/s; at t = 0 he is 3 m from the middle of the corridor."""
+    return 18.0, 3.0 - 1.5 * t, 0.0, *PERSON
+
+
+def test_who_walks_on_behind_a_vehicle_still_closes_in():
+    hiding = 12.0, 2.6, 0.0, 5.0, 2.0, 2.5  # a van, from 0.8 s ago
+    person = hazards(lambda t: [walker(t), *([hiding] if t > -0.8 else [])], 36, lidar=FINE)[-1]
+    assert person["closing"] == pytest.approx(1.5, abs=0.3)
+    assert person["gap"] == pytest.approx(3.0 - A.half_width, abs=0.4)  # of his middle
+
+
+def test_who_walks_before_a_vehicle_is_still_a_person():
+    passing = 18.0, 4.5, 0.0, *CAR  # its side is 0.4 m behind the walker's back
+    found = hazards(lambda t: [walker(t), *([passing] if t > -0.2 else [])], 26, lidar=FINE)
+    assert len(look(lambda t: [walker(t), passing], 1, FINE).hazards(AHEAD, 0.0).way) == 1  # one cluster
+    assert max(one["closing"] for one in found) == pytest.approx(1.5, abs=0.3)
+
+
+def test_who_is_no_longer_where_the_view_is_free_has_gone():
+    assert hazards(lambda t: [walker(t)] if t < -0.3 else [], scans=26) == []
+
+
 def test_a_crawl_counts_as_standing():
     assert hazards(lambda t: [(15.0 + 0.3 * t, 0.0, 0.0, *CAR)])[0]["along"] == 0.0
 

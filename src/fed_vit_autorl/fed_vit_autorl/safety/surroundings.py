@@ -10,11 +10,10 @@ from .assumptions import Assumptions
 from .corridor import Contacts, Corridor, contacts
 from .lidar import Obstacles, begins, boxes, extract, thin
 from .rules import Hazards
-from .tracker import Motion, Tracker
+from .tracker import PERSON_M, Motion, Tracker
 from .types import Scan
 
 MAX_EXTENT_M = 13.0
-PERSON_M = 1.0
 SOLID = 2.0
 TRUSTED_SCANS = 4
 CROSSING_SCANS = 6
@@ -65,8 +64,21 @@ class Surroundings:
         self._points, self._labels = points.take(kept, axis=0), found.labels[kept]
         # What stands still matters where the body may touch it; only who moves has to be seen coming.
         touching = self._a.front + self._a.half_width + self._a.lateral_clearance
+        self._remember(motion)
         self._margin = np.where(np.hypot(*self._velocity.T) > STILL_M_S, REGION_M, touching)[self._labels]
         return found
+
+    def _remember(self, motion: Motion) -> None:
+        """Adds who walked and is not seen now, unless the place is in view and empty, as clusters of their own."""
+        centre = 0.5 * (motion.hidden[:, :2] + motion.hidden[:, 2:])
+        local = to_local(centre, self._pose)
+        there = np.hypot(local[:, 0], local[:, 1]) > self._nearest[_bins(local)] - VIEW_TOLERANCE_M
+        count = len(self._velocity) + np.arange(np.count_nonzero(there))
+        self._points = np.concatenate((self._points, centre[there]))
+        self._labels = np.concatenate((self._labels, count))
+        self._velocity, self._recent = (np.concatenate((v, motion.walk[there])) for v in (self._velocity, self._recent))
+        self._seen = np.concatenate((self._seen, np.full(len(count), CROSSING_SCANS)))
+        self._small = np.concatenate((self._small, np.ones(len(count), bool)))
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
         """What of it matters to the corridor, one row per cluster that is near it."""

@@ -10,6 +10,7 @@ MAX_TRACKS = 128
 HISTORY = 8
 RECENT = 4
 GATE_M, SMALL_GATE_M, SMALL_M = 2.5, 0.6, 0.3
+FAR_M = 4.0 * GATE_M
 FORGET_S = 0.35
 PERSON_M, WALKING_M_S, REMEMBER_S = 1.0, 0.4, 1.5
 
@@ -17,20 +18,23 @@ PERSON_M, WALKING_M_S, REMEMBER_S = 1.0, 0.4, 1.5
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
     """What is known of the boxes' motion: velocities (C, 2) in `map` [m/s] over 0.35 s and over 0.15 s, NaN for a box
-    that was seen less than three times; `seen` (C,) scans, at most 8.
+    that was seen less than three times; `seen` (C,) scans, at most 8. `hidden` (H, 4) are the boxes of those who walked
+    and are not seen any more, where the walk leads, and `walk` (H, 2) their velocities.
     """
 
     velocity: NDArray[np.float64]
     recent: NDArray[np.float64]
     seen: NDArray[np.int64]
+    hidden: NDArray[np.float64]
+    walk: NDArray[np.float64]
 
 
 class Tracker:
     """Follows boxes from scan to scan.
 
     A box's two edges per axis are followed apart, and the velocity of an axis is the smaller of the two when they agree
-    in sign, else 0: a part that comes into view moves one edge only, and is not motion. Who walked and is hidden, by a
-    vehicle that passes, is expected where the walk leads for 1.5 s, so that nobody who comes out is a stranger.
+    in sign, else 0: a part that comes into view moves one edge only, and is not motion. Who walked and is hidden by a
+    vehicle that passes, or is one cluster with it, goes on walking for 1.5 s.
     """
 
     def __init__(self) -> None:
@@ -69,7 +73,10 @@ class Tracker:
         self._stamps = np.concatenate((stamps, self._stamps[unseen]))
         self._count = np.concatenate((count, self._count[unseen]))
         self._velocity = np.concatenate((np.where(np.isnan(velocity), 0.0, velocity), self._velocity[unseen]))
-        return Motion(velocity, recent, count)
+        hidden = len(boxes) + np.flatnonzero(self._walked()[len(boxes) :])
+        walk = self._velocity[hidden]
+        way = walk * (stamp - self._stamps[hidden, 0])[:, None]
+        return Motion(velocity, recent, count, self._boxes[hidden, 0] + np.concatenate((way, way), axis=1), walk)
 
     def _associate(self, boxes: NDArray[np.float64], stamp: float) -> NDArray[np.int64]:
         """Track (C,) of each box, -1 for a new one: least total distance of the edges, within the gate."""
@@ -83,7 +90,9 @@ class Tracker:
         difference = np.abs(boxes.T[:, :, None] - expected.T[:, None, :])
         # The nearer edge of each axis, because the farther one comes and goes with the view.
         cost = np.minimum(difference[:2], difference[2:]).sum(axis=0) + 0.1 * difference.sum(axis=0)
-        rows, columns = linear_sum_assignment(np.minimum(cost, 4.0 * GATE_M))
+        # Who walks and stands before a vehicle is one cluster with it, but has not become one.
+        cost += FAR_M * ((_extent(boxes) > 2.0 * PERSON_M)[:, None] & self._walked())
+        rows, columns = linear_sum_assignment(np.minimum(cost, FAR_M))
         exact = _extent(boxes)[rows] < SMALL_M
         exact |= age[columns] > FORGET_S
         good = cost[rows, columns] < np.where(exact, SMALL_GATE_M, GATE_M)
@@ -91,8 +100,9 @@ class Tracker:
         return track_of
 
     def _walked(self) -> NDArray[np.bool_]:
-        """Tracks (T,) of a person's size that moved when they were last seen."""
-        return (_extent(self._boxes[:, 0]) < PERSON_M) & (np.hypot(*self._velocity.T) > WALKING_M_S)
+        """Tracks (T,) of a person's size that had moved for long when they were last seen."""
+        person = (_extent(self._boxes[:, 0]) < PERSON_M) & (self._count == HISTORY)
+        return person & (np.hypot(*self._velocity.T) > WALKING_M_S)
 
 
 def _extent(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
