@@ -29,6 +29,10 @@ RESPAWN_EVERY = 20
 WALK_EDGES = 40
 STRIDE_M = 0.7
 PATIENCE_S = 5.0
+REACTION_S, DECEL, GAP_M, HALF_WIDTH_M = 0.5, 4.5, 1.5, 0.9
+FAR_M = 50.0
+FOLLOWS_RAD = 1.0
+"""A driver whose heading is nearer to an ego's comes from behind; the others give way, or have it, by SUMO's rules."""
 WALKING_SPEED = 1.39
 """m/s, SUMO's default of a pedestrian."""
 
@@ -103,6 +107,7 @@ class Traffic:
         self._rng = np.random.default_rng([seed, 1])
         self._steps = 0
         self._waiting: dict[str, float] = {}
+        self._held: set[str] = set()
         self._types()
         for name, route in egos.items():
             self._add_ego(name, route)
@@ -123,6 +128,7 @@ class Traffic:
             front = (x + ahead * np.cos(yaw), y + ahead * np.sin(yaw))
             libsumo.vehicle.moveToXY(name, "", -1, *front, float(90.0 - np.degrees(yaw)), 2)
         self._let_people_wait(list(egos.values()))
+        self._let_drivers_wait(egos)
         libsumo.simulationStep()
         self._steps += 1
         if self._steps % RESPAWN_EVERY == 0:
@@ -197,6 +203,16 @@ class Traffic:
             del waiting[name]
         self._waiting = waiting
 
+    def _let_drivers_wait(self, egos: Mapping[str, tuple[float, float, float]]) -> None:
+        """Nobody drives into an ego from behind: on a junction SUMO does not see its vehicles from every lane."""
+        driving = libsumo.vehicle.getIDList()
+        held = {name for name in driving if name not in egos and any(_follows(name, pose) for pose in egos.values())}
+        for name in held - self._held:
+            libsumo.vehicle.setSpeed(name, 0.0)
+        for name in (self._held - held).intersection(driving):
+            libsumo.vehicle.setSpeed(name, -1.0)  # as SUMO's driver likes
+        self._held = held
+
     def _types(self) -> None:
         for name in (*VEHICLE_KINDS, "ego"):
             kind = EGO_KIND if name == "ego" else KINDS[name]
@@ -208,7 +224,7 @@ class Traffic:
             libsumo.vehicletype.setMaxSpeed(name, kind.max_speed)
             libsumo.vehicletype.setMinGap(name, 2.0)
             libsumo.vehicletype.setAccel(name, 2.0 if kind.mass < 3000 else 1.2)
-            libsumo.vehicletype.setDecel(name, 4.5)
+            libsumo.vehicletype.setDecel(name, DECEL)
 
     def _add_ego(self, name: str, route: PlannedRoute) -> None:
         libsumo.route.add(f"route_{name}", self._ego_edges(route))
@@ -273,6 +289,17 @@ def _beside(points: NDArray[np.float64], pose: tuple[float, float, float], margi
     across = offset @ (-math.sin(yaw), math.cos(yaw))
     rear, front = VehicleParameters.rear_overhang, EGO_KIND.length - VehicleParameters.rear_overhang
     return (along > -rear - margin) & (along < front + margin) & (np.abs(across) < 0.5 * EGO_KIND.width + margin)
+
+
+def _follows(name: str, pose: tuple[float, float, float]) -> bool:
+    """Whether a vehicle has to brake now, or to stand, for an ego that it comes up to from behind."""
+    front = np.array(libsumo.vehicle.getPosition(name))
+    if math.dist(front, pose[:2]) > FAR_M:
+        return False
+    yaw, speed = math.radians(90.0 - libsumo.vehicle.getAngle(name)), libsumo.vehicle.getSpeed(name)
+    ahead = np.arange(0.0, REACTION_S * speed + speed**2 / (2.0 * DECEL) + GAP_M, STRIDE_M)
+    meets = _beside(front + ahead[:, None] * (math.cos(yaw), math.sin(yaw)), pose, HALF_WIDTH_M)
+    return abs(wrap(yaw - pose[2])) < FOLLOWS_RAD and bool(meets.any()) and not _beside(front[None], pose, 0.0)[0]
 
 
 def _vehicle_state(name: str, length: float) -> RoadUserState:
