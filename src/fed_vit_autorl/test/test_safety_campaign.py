@@ -367,5 +367,6 @@ def test_a_log_that_is_none_is_refused(tmp_path):
 def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 1184: after a jump of the odometry, off its route, it knew no limit and was too fast for the bend.
     # 1191: it took the walk of a person who stepped out for jitter in every other scan.
+    # 5006, 6386: who walked behind oncoming traffic, or was one cluster with it, was a stranger on coming out.
     with WORLDS["boxes"].open(number) as world:
         assert episode.run(world, number).at_fault == []

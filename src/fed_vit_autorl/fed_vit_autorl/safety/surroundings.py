@@ -10,7 +10,7 @@ from .assumptions import Assumptions
 from .corridor import Contacts, Corridor, contacts
 from .lidar import Obstacles, begins, boxes, extract, thin
 from .rules import Hazards
-from .tracker import PERSON_M, Motion, Tracker
+from .tracker import PERSON_M, STILL_M_S, Motion, Tracker
 from .types import Scan
 
 MAX_EXTENT_M = 13.0
@@ -20,7 +20,6 @@ CROSSING_SCANS = 6
 REGION_M = 12.0
 VIEW_BINS = 180
 VIEW_TOLERANCE_M = 1.0
-STILL_M_S = 0.4
 VIEW_NOISE = 0.05
 
 
@@ -62,9 +61,9 @@ class Surroundings:
         self._nearest = _view(found.points.T.take(kept, axis=1).T)
         kept = kept[thin(points.take(kept, axis=0))]
         self._points, self._labels = points.take(kept, axis=0), found.labels[kept]
+        self._remember(motion)
         # What stands still matters where the body may touch it; only who moves has to be seen coming.
         touching = self._a.front + self._a.half_width + self._a.lateral_clearance
-        self._remember(motion)
         self._margin = np.where(np.hypot(*self._velocity.T) > STILL_M_S, REGION_M, touching)[self._labels]
         return found
 
@@ -73,12 +72,12 @@ class Surroundings:
         centre = 0.5 * (motion.hidden[:, :2] + motion.hidden[:, 2:])
         local = to_local(centre, self._pose)
         there = np.hypot(local[:, 0], local[:, 1]) > self._nearest[_bins(local)] - VIEW_TOLERANCE_M
-        count = len(self._velocity) + np.arange(np.count_nonzero(there))
+        labels = len(self._velocity) + np.arange(np.count_nonzero(there))
         self._points = np.concatenate((self._points, centre[there]))
-        self._labels = np.concatenate((self._labels, count))
+        self._labels = np.concatenate((self._labels, labels))
         self._velocity, self._recent = (np.concatenate((v, motion.walk[there])) for v in (self._velocity, self._recent))
-        self._seen = np.concatenate((self._seen, np.full(len(count), CROSSING_SCANS)))
-        self._small = np.concatenate((self._small, np.ones(len(count), bool)))
+        self._seen = np.concatenate((self._seen, np.full(len(labels), CROSSING_SCANS)))
+        self._small = np.concatenate((self._small, np.ones(len(labels), bool)))
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
         """What of it matters to the corridor, one row per cluster that is near it."""

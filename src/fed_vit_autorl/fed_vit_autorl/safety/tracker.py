@@ -12,7 +12,7 @@ RECENT = 4
 GATE_M, SMALL_GATE_M, SMALL_M = 2.5, 0.6, 0.3
 FAR_M = 4.0 * GATE_M
 FORGET_S = 0.35
-PERSON_M, WALKING_M_S, REMEMBER_S = 1.0, 0.4, 1.5
+PERSON_M, STILL_M_S, REMEMBER_S = 1.0, 0.4, 1.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,8 +93,7 @@ class Tracker:
         # Who walks and stands before a vehicle is one cluster with it, but has not become one.
         cost += FAR_M * ((_extent(boxes) > 2.0 * PERSON_M)[:, None] & self._walked())
         rows, columns = linear_sum_assignment(np.minimum(cost, FAR_M))
-        exact = _extent(boxes)[rows] < SMALL_M
-        exact |= age[columns] > FORGET_S
+        exact = (_extent(boxes)[rows] < SMALL_M) | (age[columns] > FORGET_S)
         good = cost[rows, columns] < np.where(exact, SMALL_GATE_M, GATE_M)
         track_of[rows[good]] = columns[good]
         return track_of
@@ -102,7 +101,7 @@ class Tracker:
     def _walked(self) -> NDArray[np.bool_]:
         """Tracks (T,) of a person's size that had moved for long when they were last seen."""
         person = (_extent(self._boxes[:, 0]) < PERSON_M) & (self._count == HISTORY)
-        return person & (np.hypot(*self._velocity.T) > WALKING_M_S)
+        return person & (np.hypot(*self._velocity.T) > STILL_M_S)
 
 
 def _extent(boxes: NDArray[np.float64]) -> NDArray[np.float64]:

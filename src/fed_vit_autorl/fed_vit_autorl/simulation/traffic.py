@@ -30,7 +30,7 @@ WALK_EDGES = 40
 STRIDE_M = 0.7
 PATIENCE_S = 5.0
 REACTION_S, DECEL, GAP_M, HALF_WIDTH_M = 0.5, 4.5, 1.5, 0.9
-FAR_M = 50.0
+FAR_M = 50.0  # beyond the way in which anybody here brakes
 FOLLOWS_RAD = 1.0
 """A driver whose heading is nearer to an ego's comes from behind; the others give way, or have it, by SUMO's rules."""
 WALKING_SPEED = 1.39
@@ -151,7 +151,7 @@ class Traffic:
                 found.append(_vehicle_state(name, KINDS[kind].length))
             elif name in walking:
                 x, y = libsumo.person.getPosition(name)
-                yaw = wrap(math.radians(90.0 - libsumo.person.getAngle(name)))
+                yaw = _yaw(libsumo.person.getAngle(name))
                 found.append(RoadUserState(x, y, 0.0, yaw, libsumo.person.getSpeed(name)))
             else:
                 found.append(None)
@@ -296,15 +296,20 @@ def _follows(name: str, pose: tuple[float, float, float]) -> bool:
     front = np.array(libsumo.vehicle.getPosition(name))
     if math.dist(front, pose[:2]) > FAR_M:
         return False
-    yaw, speed = math.radians(90.0 - libsumo.vehicle.getAngle(name)), libsumo.vehicle.getSpeed(name)
+    yaw, speed = _yaw(libsumo.vehicle.getAngle(name)), libsumo.vehicle.getSpeed(name)
     ahead = np.arange(0.0, REACTION_S * speed + speed**2 / (2.0 * DECEL) + GAP_M, STRIDE_M)
     meets = _beside(front + ahead[:, None] * (math.cos(yaw), math.sin(yaw)), pose, HALF_WIDTH_M)
     return abs(wrap(yaw - pose[2])) < FOLLOWS_RAD and bool(meets.any()) and not _beside(front[None], pose, 0.0)[0]
 
 
+def _yaw(angle_deg: float) -> float:
+    """Yaw [rad] of SUMO's angle, which counts clockwise from north."""
+    return wrap(math.radians(90.0 - angle_deg))
+
+
 def _vehicle_state(name: str, length: float) -> RoadUserState:
     x, y = libsumo.vehicle.getPosition(name)
-    yaw = wrap(math.radians(90.0 - libsumo.vehicle.getAngle(name)))
+    yaw = _yaw(libsumo.vehicle.getAngle(name))
     back = 0.5 * length
     return RoadUserState(x - back * math.cos(yaw), y - back * math.sin(yaw), 0.0, yaw, libsumo.vehicle.getSpeed(name))
 
