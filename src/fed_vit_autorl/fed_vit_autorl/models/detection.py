@@ -1,4 +1,4 @@
-"""From a perception model's outputs to objects: thresholding and non-maximum suppression with box voting."""
+"""From a perception model's outputs to objects: thresholding and non-maximum suppression in numpy."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ def decode(
     """Objects of one image from `boxes` (1, N, 4) and `scores` (1, N, C).
 
     Keeps at most `limit` objects with a score of more than `score_threshold`; of two objects of one class that overlap
-    by more than `iou_threshold` the better one stays, with the mean of their boxes weighted by score² (box voting,
-    Gidaris and Komodakis, arXiv:1505.01749). Non-finite candidates are dropped.
+    by more than `iou_threshold` the better one stays. Non-finite candidates are dropped.
     """
     boxes, scores = outputs["boxes"][0], outputs["scores"][0]
     location, label = np.nonzero(scores >= score_threshold)
@@ -53,7 +52,4 @@ def decode(
     kept = cv2.dnn.NMSBoxesBatched(corner_and_size, score, label.astype(np.int32), score_threshold, iou_threshold)
     best = np.asarray(kept, np.int64).reshape(-1)
     best = best[np.argsort(-score[best], kind="stable")][:limit]
-    agrees = (label[best, None] == label[None]) & (iou_matrix(box[best], box) >= iou_threshold)
-    votes = np.where(agrees, score**2, 0)
-    voted = votes @ box / votes.sum(1, keepdims=True)
-    return Detections(voted.astype(np.float32), score[best].astype(np.float32), label[best].astype(np.int64))
+    return Detections(box[best].astype(np.float32), score[best].astype(np.float32), label[best].astype(np.int64))
