@@ -169,7 +169,7 @@ def test_a_mask_with_a_threshold_without_secrecy_is_refused():
 def test_masked_updates_travel_the_pipeline_and_only_their_mean_comes_out():
     layout = Layout(("w",), ((400,),))
     mask = {"secure_mask": {"num_vehicles": 3, "threshold": 2}}
-    specs = [{"clip": {"norm": 1.0}}, {"random_k": {"ratio": 0.25, "error_feedback": False}}, mask]
+    specs = [{"clip": {"norm": 1.0}}, {"random_k": {"ratio": 0.25, "error_feedback": 0}}, mask]
     vehicles = {name: Pipeline.from_config(specs, layout) for name in ("a", "b", "c")}
     assert vehicles["a"].sent == 100
     settings = vehicles["a"].mask.settings()

@@ -125,9 +125,28 @@ def test_error_feedback_sends_everything_in_the_end(specs):
 
 
 def test_without_error_feedback_nothing_is_kept():
-    pipeline = Pipeline.from_config([{"top_k": {"error_feedback": False}}], LAYOUT)
+    pipeline = Pipeline.from_config([{"top_k": {"error_feedback": 0}}], LAYOUT)
     assert pipeline.encode(update()) == pipeline.encode(update())
     assert pipeline.state_dict()["residual"].size == 0
+
+
+@given(st.integers(0, 100), st.floats(0.125, 1), st.sampled_from(["top_k", "random_k"]))
+def test_what_is_left_unsent_counts_for_its_share_in_the_next_update(seed, share, method):
+    pipeline = Pipeline.from_config([{method: {"ratio": 0.25, "error_feedback": share}}], LAYOUT)
+    sent = pipeline.decode(pipeline.encode(update(seed)))
+    left = share * (flat(update(seed)) - flat(sent))
+    np.testing.assert_allclose(pipeline.state_dict()["residual"], left, rtol=1e-6, atol=1e-7)
+    sent = flat(pipeline.decode(pipeline.encode(update(seed + 1))))
+    whole = flat(update(seed + 1)) + left
+    np.testing.assert_allclose(sent[sent != 0], whole[sent != 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("stage", ["top_k", "random_k", "quantise"])
+def test_a_share_outside_its_range_is_refused(stage, share):
+    with pytest.raises(ConfigurationRefused) as refused:
+        Pipeline.from_config([{stage: {"error_feedback": share}}], LAYOUT)
+    assert refused.value.reason == ConfigurationReason.BAD_VALUE
 
 
 def test_a_restart_loses_none_of_the_residual():
@@ -146,9 +165,7 @@ def test_a_residual_of_another_model_is_refused():
 
 
 def test_random_k_of_one_round_is_the_same_for_all_vehicles_so_sums_stay_sums():
-    pipelines = [
-        Pipeline.from_config([{"random_k": {"ratio": 0.1, "error_feedback": False}}], LAYOUT) for _ in range(2)
-    ]
+    pipelines = [Pipeline.from_config([{"random_k": {"ratio": 0.1, "error_feedback": 0}}], LAYOUT) for _ in range(2)]
     both = [flat(pipeline.decode(pipeline.encode(update(seed)))) for seed, pipeline in enumerate(pipelines)]
     np.testing.assert_array_equal(both[0] != 0, both[1] != 0)
     other_round = flat(pipelines[0].decode(pipelines[0].encode(update(0, round_number=4))))

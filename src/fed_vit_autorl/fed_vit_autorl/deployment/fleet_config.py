@@ -98,12 +98,14 @@ class Privacy(Section):
 
 
 class Communication(Section):
-    """How an update is made small. `stages` names the pipeline in full and replaces `compression` and
+    """How an update is made small. What compression leaves out of one update the next begins with, or the share
+    `error_feedback` of it. `stages` names the pipeline in full and replaces `compression`, what goes with it and
     `quantization_bits`.
     """
 
     compression: Literal["none", "top_k", "random_k"] = "top_k"
     compression_ratio: Share = 0.01
+    error_feedback: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     quantization_bits: Literal[4, 8, 32] = 8
     encryption: bool = True
     stages: list[Spec] | None = None
@@ -164,7 +166,8 @@ class FleetConfig(Section):
             return chosen.stages
         stages = self._privacy.vehicle_stages()
         if chosen.compression != "none":
-            stages.append({chosen.compression: {"ratio": chosen.compression_ratio}})
+            options = {"ratio": chosen.compression_ratio, "error_feedback": chosen.error_feedback}
+            stages.append({chosen.compression: options})
         if chosen.quantization_bits != 32:
             stages.append({"quantise": {"bits": chosen.quantization_bits}})
         return [*stages, *self._privacy.mask_stages()]

@@ -16,7 +16,7 @@ class Pipeline:
     """Stages in order.
 
     On the vehicle, what the lossy stages left out of one update is added to the next (error feedback), rounding
-    included: store `state_dict()` with every update that is sent.
+    included, or the share of it that they keep: store `state_dict()` with every update that is sent.
     """
 
     def __init__(self, stages: Sequence[Stage], layout: Layout) -> None:
@@ -25,7 +25,7 @@ class Pipeline:
         self.layout = layout
         lossy = [index for index, stage in enumerate(stages) if stage.lossy]
         self._lossy = range(lossy[0], lossy[-1] + 1) if lossy else range(0)
-        self._feedback = any(stage.error_feedback for stage in stages)
+        self._feedback = max((stage.error_feedback for stage in stages), default=0.0)
         self._residual = np.zeros(layout.size if self._feedback else 0, np.float32)
 
     @classmethod
@@ -78,7 +78,8 @@ class Pipeline:
                     limit = self.mask.value_range
                     parts = {"values": np.clip(parts["values"], -limit, limit)}
                 sent = self._undo(parts, [self.stages[number] for number in self._lossy], context)["values"]
-                self._residual = np.subtract(compensated, sent, out=compensated)
+                left = np.subtract(compensated, sent, out=compensated)
+                self._residual = np.multiply(left, self._feedback, out=left)
         return pack(Header.of(update.metadata, self.layout, self.names), parts)
 
     def decode(self, data: bytes) -> Update:

@@ -36,13 +36,16 @@ class Context:
 
 
 class Stage(ABC):
-    """One step of the pipeline; `decode` undoes `encode` as far as the step can be undone."""
+    """One step of the pipeline; `decode` undoes `encode` as far as the step can be undone.
+
+    `error_feedback`: share of what a lossy step left out that the next update begins with.
+    """
 
     name: ClassVar[str]
     accepts: ClassVar[frozenset[Form]]
     linear: ClassVar[bool]  # the decoded sum is the sum of the decoded: may stand before a mask
     lossy: ClassVar[bool]
-    error_feedback: bool = False
+    error_feedback: float = 0.0
 
     @abstractmethod
     def produces(self, form: Form) -> Form:
@@ -62,6 +65,12 @@ class Stage(ABC):
 
 
 STAGES: Registry[Stage] = Registry("stage")
+
+
+def check_feedback(share: float) -> None:
+    """Raises ValueError for an `error_feedback` that is no share."""
+    if not 0 <= share <= 1:
+        raise ValueError("error_feedback must be in [0, 1]")
 
 
 def take(parts: Parts, name: str, dtype: type, size: int | None = None) -> np.ndarray:

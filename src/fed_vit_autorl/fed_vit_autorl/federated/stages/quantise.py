@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..refusal import UpdateReason, UpdateRefused
-from .base import STAGES, Context, Form, Parts, Stage, take
+from .base import STAGES, Context, Form, Parts, Stage, check_feedback, take
 
 
 def quantise_blocks(values: np.ndarray, bits: int, block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +47,7 @@ class Quantise(Stage):
 
     bits: int = 8
     block: int = 1024
-    error_feedback: bool = False
+    error_feedback: float = 0.0
 
     accepts = frozenset({Form.DENSE, Form.SPARSE})
     linear = False
@@ -58,6 +58,7 @@ class Quantise(Stage):
             raise ValueError("bits must be 8 or 4")
         if self.block < 8:
             raise ValueError("block must be at least 8 values")
+        check_feedback(self.error_feedback)
 
     def produces(self, form: Form) -> Form:
         return Form.CODED

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..refusal import UpdateReason, UpdateRefused
-from .base import STAGES, Context, Form, Parts, Stage, take
+from .base import STAGES, Context, Form, Parts, Stage, check_feedback, take
 from .index_coding import decode_positions, encode_positions
 
 
@@ -40,7 +40,7 @@ def top_positions(values: np.ndarray, count: int) -> np.ndarray:
 @dataclass(frozen=True)
 class _Sparsifier(Stage):
     ratio: float = 0.01
-    error_feedback: bool = True
+    error_feedback: float = 1.0
 
     accepts = frozenset({Form.DENSE})
     lossy = True
@@ -48,6 +48,7 @@ class _Sparsifier(Stage):
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
             raise ValueError("ratio must be in (0, 1]")
+        check_feedback(self.error_feedback)
 
     def produces(self, form: Form) -> Form:
         return Form.SPARSE
@@ -61,7 +62,8 @@ class _Sparsifier(Stage):
 class TopK(_Sparsifier):
     """Keeps the share `ratio` of the values with the largest magnitude; error feedback sends the rest later.
 
-    Stich et al. 2018, Sparsified SGD with memory.
+    Stich et al. 2018, Sparsified SGD with memory, whose `error_feedback` is 1. Below it what is old fades: the rest of
+    an Adam-like update, nearly as large everywhere, would outweigh what later rounds learn at a lower rate.
     """
 
     linear = False
