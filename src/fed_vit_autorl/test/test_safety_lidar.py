@@ -131,11 +131,20 @@ def test_the_number_of_clusters_is_bounded_and_the_nearest_stay():
 
 
 def test_sectors_count_counter_clockwise_from_straight_back():
-    angles = np.radians([-179.0, 1.0, 91.0, -1.0])
+    angles = np.radians([-179.0, 1.0, 91.0, -1.0])  # sectors of 5°
     points = np.stack((np.cos(angles), np.sin(angles), np.zeros(4)), axis=-1).astype(np.float32)
     expected = np.zeros(SECTORS, int)
-    expected[[0, 12, 18, 11]] = 1
+    expected[[0, 36, 54, 35]] = 1
     assert sector_returns(points).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("centre", [-52.0, -31.0, 0.0, 7.0, 55.0])
+def test_wherever_10_degrees_ahead_are_blind_a_sector_has_no_returns(centre):
+    points = scan((12.0, 2.0, 0.0, 4.5, 1.8, 1.5))
+    assert found(points).sector_returns[24:48].min() >= A.sector_returns  # 60° to either side
+    azimuth = np.degrees(np.arctan2(points[:, 1], points[:, 0]))
+    blind = found(points[np.abs(azimuth - centre) > 5.0])
+    assert blind.sector_returns[24:48].min() < A.sector_returns
 
 
 def test_boxes_bound_their_clusters():

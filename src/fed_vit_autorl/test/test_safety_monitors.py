@@ -139,7 +139,7 @@ def test_a_blind_sector_ahead_is_noticed_and_one_behind_is_not():
     for sector in range(SECTORS):
         blind = counts.copy()
         blind[sector] = 1
-        expected = Reason.LIDAR_BLIND_SECTOR if 8 <= sector < 16 else None  # 60° to either side of straight ahead
+        expected = Reason.LIDAR_BLIND_SECTOR if 24 <= sector < 48 else None  # 60° to either side of straight ahead
         assert blind_sector(blind, A) is expected
         blind[sector] = 2
         assert blind_sector(blind, A) is None

@@ -58,7 +58,7 @@ class Assumptions:
     spray_share: float = _assume(0.5, "1", "of the least obstacle's returns, around each one: half may be hidden")
     lidar_range: float = _assume(80.0, "m", "farther returns are ignored")
     min_returns: float = _assume(100, "points", "a scan with fewer is empty")
-    sector_returns: float = _assume(2, "points", "a 15° sector with fewer is blind")
+    sector_returns: float = _assume(2, "points", "a 5° sector with fewer is blind: a car 20 m ahead spans that")
     scan_deadline: float = _assume(0.25, "s", "issue 5: LiDAR silent, brake within 0.3")
     odometry_deadline: float = _assume(0.2, "s", "topic table")
     proposal_deadline: float = _assume(0.15, "s", "SPEC A4: 0.1 + one period; policy killed, brake within 0.2")

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from .assumptions import Assumptions
 
-SECTORS = 24
+SECTORS = 72
 MAX_POINTS = 1 << 18
 MAX_CLUSTERS = 128
 CELL_M = 0.4
@@ -43,7 +43,7 @@ class Obstacles:
         labels: int (N,) cluster of each point from 1; 0 for points outside the clustering grid.
         clusters: number of clusters, at most `MAX_CLUSTERS`.
         solidity: (clusters,) returns of each over those that the least obstacle gives at the same distance.
-        sector_returns: int (24,) returns per 15° sector, ground included, counter-clockwise from straight back.
+        sector_returns: int (72,) returns per 5° sector, ground included, counter-clockwise from straight back.
     """
 
     points: NDArray[np.float32]
@@ -69,7 +69,7 @@ def extract(points: NDArray[np.float32], base_from_lidar: NDArray[np.float64], a
     labels, clusters = cluster(standing)
     return Obstacles(
         standing, labels, clusters, _solidity(standing, labels, clusters, base_from_lidar, assumptions),
-        sector_returns(local),
+        sector_returns(local - mount),
     )  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def _solidity(
 
 
 def sector_returns(points: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Returns (24,) per 15° sector of azimuth."""
+    """Returns (72,) per 5° sector of azimuth of points (N, ≥2) seen from the sensor's axis."""
     azimuth = np.arctan2(points[:, 1], points[:, 0])
     sector = ((azimuth + np.float32(np.pi)) * np.float32(SECTORS / (2 * np.pi))).astype(np.int64) % SECTORS
     return np.bincount(sector, minlength=SECTORS)
