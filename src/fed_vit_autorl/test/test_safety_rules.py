@@ -1,6 +1,7 @@
 """The rules, one by one, with the arithmetic."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -324,3 +325,14 @@ def test_outside_its_lane_it_crawls_back(lateral, speed, acceleration):
     constraint = lane(Situation(speed=speed, on_route=on(lateral)), A)
     assert constraint.acceleration == pytest.approx(acceleration)
     assert (max(constraint.steering, key=abs) < 0) == (lateral > 0)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+@pytest.mark.parametrize("speed", [8.0, 10.0])
+def test_where_the_bend_needs_more_than_the_speed_allows_it_slows_down(side, speed):
+    # 0.7 m outside in a bend of 17 m: what keeps it within 0.75 m at the horizon needs 0.06 - 2 · 0.05 / L² 1/m.
+    s = Situation(speed=speed, on_route=on(-0.7 * side), route_curvature=0.06 * side)
+    slower = math.sqrt(3.6 / (0.06 - 0.1 / (0.8 * speed) ** 2))
+    assert lane(s, A).acceleration == pytest.approx(max((slower - speed) / 0.5, -4.0))
+    assert lane(replace(s, route_curvature=-0.06 * side), A).acceleration == INF  # inside, there is room
+    assert lane(replace(s, speed=7.0), A).acceleration == INF  # 7² · 0.0568 is 2.8 m/s²

@@ -32,7 +32,7 @@ class Guidance:
         on_route: the ego seen from its route; None without a route, or far from it.
         off_route: far from its route.
         route_curvature: of the route at the ego [1/m].
-        speed_limits: (way [m], limit [m/s]) ahead, each (S,); in a bend what the lateral acceleration allows.
+        speed_limits: (way [m], limit [m/s]) ahead, each (S,); in a bend what leaves room for corrections.
         faults: `path_invalid` where the proposal's path could not be used.
     """
 
@@ -83,7 +83,7 @@ class Guide:
         ahead = on_route.s + LIMITS_AHEAD_M
         curvature = route.curvature(ahead)
         bend = np.maximum(np.abs(curvature), STRAIGHT_1_M)
-        limits = LIMITS_AHEAD_M, np.minimum(route.speed_limit(ahead), np.sqrt(self._a.max_lateral_acceleration / bend))
+        limits = LIMITS_AHEAD_M, np.minimum(route.speed_limit(ahead), np.sqrt(self._a.bend_acceleration / bend))
         reference, start = route, on_route.s
         if path is not None and self._agrees(path, route, on_route.s):
             reference, start = path, None

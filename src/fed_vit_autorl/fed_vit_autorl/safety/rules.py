@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fed_vit_autorl.reinforcement.route import Projection
 
 from .assumptions import Assumptions
-from .limits import CRAWL_M_S, Constraint
+from .limits import CRAWL_M_S, Constraint, steering_range
 from .reasons import Reason
 from .rss import lateral, safe_acceleration, stopping_distance
 from .types import Action, Light, LightState
@@ -183,7 +183,8 @@ def lane(s: Situation, a: Assumptions) -> Constraint | None:
     """Steering that keeps the ego within 1.0 m of its route at the horizon, L metres on.
 
     e(L) = e + ψ L + (κ - κ_route) L² / 2 stays within ± (1.0 - reserve), solved for κ; from outside it returns.
-    Off the route neither limits nor bends are known (or the localisation is wrong): it crawls.
+    Off the route neither limits nor bends are known (or the localisation is wrong): it crawls. Where the angle that is
+    needed is more than the speed allows, it slows down to the speed that allows it, v² = a L / tan δ.
     """
     if s.on_route is None:
         return Constraint(Reason.LANE_DEVIATION, _crawl(s, a)) if s.off_route else None
@@ -194,7 +195,12 @@ def lane(s: Situation, a: Assumptions) -> Constraint | None:
     low, high = (
         math.atan(a.wheelbase * (s.route_curvature + 2.0 * (side * bound - drift) / horizon**2)) for side in (-1.0, 1.0)
     )
-    return Constraint(Reason.LANE_DEVIATION, math.inf if abs(e) <= a.max_lane_deviation else _crawl(s, a), (low, high))
+    acceleration = math.inf if abs(e) <= a.max_lane_deviation else _crawl(s, a)
+    needed = max(low, -high)
+    if needed > steering_range(s.speed, a):
+        slower = math.sqrt(a.max_lateral_acceleration * a.wheelbase / math.tan(needed))
+        acceleration = min(acceleration, max((slower - s.speed) / SPEED_RESPONSE_S, -a.comfortable_brake))
+    return Constraint(Reason.LANE_DEVIATION, acceleration, (low, high))
 
 
 ROAD_RULES: dict[str, Rule] = {"traffic_light": traffic_light, "speed_limit": speed_limit, "lane": lane}
