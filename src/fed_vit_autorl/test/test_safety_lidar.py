@@ -251,6 +251,20 @@ def test_who_comes_out_elsewhere_is_a_stranger():
     assert tracker.update(np.array([walk(now - 0.8)]), now).seen.tolist() == [1]  # where he was seen last, 1.2 m away
 
 
+def test_who_walked_does_not_become_the_front_of_a_car_that_passes():
+    tracker, now = hidden_person()
+    x, y = 10.0, walk(now)[1] + 0.25
+    motion = tracker.update(np.array([box(x, y, 0.3, 1.8)]), now)
+    assert motion.seen.tolist() == [1]
+    assert motion.hidden[0] == pytest.approx(walk(now))
+
+
+def test_what_is_faster_than_anyone_runs_is_no_person_to_remember():
+    tracker = Tracker()
+    follow(tracker, lambda t: box(40 - 8 * t, 4 - 2 * t, 0.5, 0.5))  # a part of an oncoming car
+    assert len(tracker.update(np.zeros((0, 4)), 8 * DT).hidden) == 0
+
+
 def test_who_walked_is_forgotten_in_the_end():
     tracker, now = hidden_person()
     tracker.update(np.zeros((0, 4)), now + REMEMBER_S)

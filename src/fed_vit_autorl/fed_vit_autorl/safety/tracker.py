@@ -13,6 +13,7 @@ GATE_M, SMALL_GATE_M, SMALL_M = 2.5, 0.6, 0.3
 FAR_M = 4.0 * GATE_M
 FORGET_S = 0.35
 PERSON_M, STILL_M_S, REMEMBER_S = 1.0, 0.4, 1.5
+RUN_M_S = 4.0  # Euro NCAP's adult runs at 2.2 m/s; what is faster is a part of a vehicle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +92,7 @@ class Tracker:
         # The nearer edge of each axis, because the farther one comes and goes with the view.
         cost = np.minimum(difference[:2], difference[2:]).sum(axis=0) + 0.1 * difference.sum(axis=0)
         # Who walks and stands before a vehicle is one cluster with it, but has not become one.
-        cost += FAR_M * ((_extent(boxes) > 2.0 * PERSON_M)[:, None] & self._walked())
+        cost += FAR_M * ((_extent(boxes) > PERSON_M)[:, None] & self._walked())
         rows, columns = linear_sum_assignment(np.minimum(cost, FAR_M))
         exact = (_extent(boxes)[rows] < SMALL_M) | (age[columns] > FORGET_S)
         good = cost[rows, columns] < np.where(exact, SMALL_GATE_M, GATE_M)
@@ -101,7 +102,8 @@ class Tracker:
     def _walked(self) -> NDArray[np.bool_]:
         """Tracks (T,) of a person's size that had moved for long when they were last seen."""
         person = (_extent(self._boxes[:, 0]) < PERSON_M) & (self._count == HISTORY)
-        return person & (np.hypot(*self._velocity.T) > STILL_M_S)
+        speed = np.hypot(*self._velocity.T)
+        return person & (speed > STILL_M_S) & (speed < RUN_M_S)
 
 
 def _extent(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
