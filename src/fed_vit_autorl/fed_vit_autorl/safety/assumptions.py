@@ -56,6 +56,7 @@ class Assumptions:
     clear_height: float = _assume(2.4, "m", "vehicle 1.5 + suspension and pitch: higher is passed under")
     least_obstacle: float = _assume(0.1, "m²", "0.25 m x 0.4 m, a child's trunk: what shows less is no obstacle")
     lidar_cell: float = _assume(6.1e-4, "sr", "one return of a 16 x 360 scan over 30°: 1° x 2°")
+    lidar_column: float = _assume(0.0175, "rad", "column of a 360-column scan: an edge is seen no more exactly")
     spray_share: float = _assume(0.5, "1", "of the least obstacle's returns, around each one: half may be hidden")
     lidar_range: float = _assume(80.0, "m", "farther returns are ignored")
     min_returns: float = _assume(100, "points", "a scan with fewer is empty")

@@ -8,19 +8,20 @@ from fed_vit_autorl.reinforcement.route import Pose, to_local, to_map
 
 from .assumptions import Assumptions
 from .corridor import Contacts, Corridor, contacts
+from .frontier import Edge, Frontier, Past
 from .lidar import Obstacles, begins, boxes, extract, thin
 from .rules import Hazards
 from .tracker import PERSON_M, STILL_M_S, Motion, Tracker
 from .types import Scan
+from .view import BINS, empty, hidden, view
 
 MAX_EXTENT_M = 13.0
 SOLID = 2.0
 TRUSTED_SCANS = 4
 CROSSING_SCANS = 6
 REGION_M = 12.0
-VIEW_BINS = 180
-VIEW_TOLERANCE_M = 1.0
 VIEW_NOISE = 0.05
+EDGE_M = 2.5
 
 
 class Surroundings:
@@ -28,18 +29,20 @@ class Surroundings:
 
     def __init__(self, base_from_lidar: NDArray[np.float64], assumptions: Assumptions) -> None:
         self._base_from_lidar, self._a = base_from_lidar, assumptions
-        self._tracker = Tracker()
+        self._tracker, self._frontier = Tracker(), Frontier(assumptions)
         self.forget()
 
     def forget(self) -> None:
         """Nothing is known any more."""
         self._tracker.reset()
+        self._frontier.reset()
         self._looked: tuple[Scan | None, Obstacles | None] = (None, None)
         self._points, self._labels = np.zeros((0, 2)), np.zeros(0, np.int64)
         self._margin = np.zeros(0)
         self._velocity = self._recent = np.zeros((1, 2))
         self._seen, self._small = np.zeros(1, np.int64), np.zeros(1, bool)
-        self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(VIEW_BINS, np.inf)
+        self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
+        self._edge = np.zeros(1)
 
     def look(self, scan: Scan) -> Obstacles:
         """What the scan shows, worked out once: most of the work, and none of it has to wait for the next tick."""
@@ -58,10 +61,12 @@ class Surroundings:
         self._seen = np.concatenate(([0], motion.seen))
         self._small = np.concatenate(([False], (outlines[:, 2:] - outlines[:, :2]).max(axis=1, initial=0.0) < PERSON_M))
         kept = np.flatnonzero(_confirmed(found, motion)[found.labels])
-        self._nearest = _view(found.points.T.take(kept, axis=1).T)
+        self._nearest = view(found.points.T.take(kept, axis=1).T)
         kept = kept[thin(points.take(kept, axis=0))]
         self._points, self._labels = points.take(kept, axis=0), found.labels[kept]
+        self._frontier.update(Past(self._points, self._pose, scan.stamp, self._nearest))
         self._remember(motion)
+        self._edge = np.full(len(self._velocity), np.nan)
         # What stands still matters where the body may touch it; only who moves has to be seen coming.
         touching = self._a.front + self._a.half_width + self._a.lateral_clearance
         self._margin = np.where(np.hypot(*self._velocity.T) > STILL_M_S, REGION_M, touching)[self._labels]
@@ -71,7 +76,7 @@ class Surroundings:
         """Adds who walked and is not seen now, unless the place is in view and empty, as clusters of their own."""
         centre = 0.5 * (motion.hidden[:, :2] + motion.hidden[:, 2:])
         local = to_local(centre, self._pose)
-        there = np.hypot(local[:, 0], local[:, 1]) > self._nearest[_bins(local)] - VIEW_TOLERANCE_M
+        there = ~empty(local, self._nearest)
         labels = len(self._velocity) + np.arange(np.count_nonzero(there))
         self._points = np.concatenate((self._points, centre[there]))
         self._labels = np.concatenate((self._labels, labels))
@@ -84,7 +89,8 @@ class Surroundings:
         (x, y), margin = self._points.T, self._margin
         near = (x > corridor.x.min() - margin) & (x < corridor.x.max() + margin)
         near = np.flatnonzero(near & (y > corridor.y.min() - margin) & (y < corridor.y.max() + margin))
-        found, labels = contacts(corridor, self._points.take(near, axis=0), self._a), self._labels.take(near)
+        points, labels = self._points.take(near, axis=0), self._labels.take(near)
+        found = contacts(corridor, points, self._a)
         names, first = _least_gap(labels, found)
         way = np.full(len(self._velocity), np.inf)
         np.minimum.at(way, labels, found.way)
@@ -101,10 +107,18 @@ class Surroundings:
         closing = np.where(small, closing, np.minimum(closing, lately))
         crosses = closing > STILL_M_S + jitter
         closing = np.where(crosses & (self._seen[names] >= CROSSING_SCANS), closing, 0.0)
+        gap, abreast = found.gap[first], found.way_abreast[first]
+        # What turns or steps out from beside shows it in its edge first; who comes towards the ego shows ever more.
+        beside = np.isinf(way[names]) & (gap < EDGE_M) & (along > -STILL_M_S) & (abreast > 0.0)
+        new = np.flatnonzero(beside & np.isnan(self._edge[names]))
+        if len(new):  # once per scan, for the first way that is judged
+            edge = Edge(points[first[new]], tangent[new], (side[:, None] * normal)[new], gap[new], along[new])
+            self._edge[names[new]] = self._frontier.closing(edge)
+        closing = np.where(beside, np.maximum(closing, self._edge[names]), closing)
         return Hazards(
             way=way[names],
-            gap=found.gap[first],
-            way_abreast=found.way_abreast[first],
+            gap=gap,
+            way_abreast=abreast,
             along=np.where(np.abs(along) < STILL_M_S, 0.0, along),
             closing=closing,
         )
@@ -115,10 +129,8 @@ class Surroundings:
         What stands in the corridor itself, `blocked` m ahead, hides what is behind it and counts as an obstacle.
         """
         local = to_local(np.stack((corridor.x, corridor.y), axis=-1), self._pose)
-        distance = np.hypot(local[:, 0], local[:, 1])
-        hidden = distance > self._nearest[_bins(local)] + VIEW_TOLERANCE_M
         way = corridor.way - self._a.front
-        first = np.flatnonzero(hidden & (way > 0.0) & (way < blocked))
+        first = np.flatnonzero(hidden(local, self._nearest) & (way > 0.0) & (way < blocked))
         return float(way[first[0]]) if len(first) else np.inf
 
 
@@ -139,18 +151,6 @@ def _trusted(
     unknown = long | (seen < TRUSTED_SCANS)
     velocity = np.where(unknown[:, None] | np.isnan(velocity), 0.0, velocity)
     return np.concatenate((np.zeros((1, 2)), velocity))
-
-
-def _view(points: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Distance [m] of the nearest obstacle per 2° of azimuth; inf where there is none."""
-    nearest = np.full(VIEW_BINS, np.inf)
-    np.minimum.at(nearest, _bins(points), np.hypot(points[:, 0], points[:, 1]).astype(np.float64))
-    return nearest
-
-
-def _bins(points: NDArray) -> NDArray[np.int64]:
-    azimuth = np.arctan2(points[:, 1], points[:, 0])
-    return ((azimuth + np.pi) * (VIEW_BINS / (2.0 * np.pi))).astype(np.int64) % VIEW_BINS
 
 
 def _least_gap(labels: NDArray[np.int64], found: Contacts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
