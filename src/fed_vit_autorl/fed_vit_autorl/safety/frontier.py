@@ -1,5 +1,6 @@
 """How fast the edge of all that is seen comes towards the corridor, whichever clusters it belongs to. In `map`."""
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from fed_vit_autorl.reinforcement.route import Pose, to_local
 
 from .assumptions import Assumptions
-from .tracker import STILL_M_S
+from .tracker import RUN_M_S, STILL_M_S
 from .view import hidden
 
 YOUNGEST_S, OLDEST_S = 0.19, 0.52
@@ -55,7 +56,7 @@ class Frontier:
     def reset(self) -> None:
         """Forget everything."""
         self._scans: deque[Past] = deque()
-        self._points, self._age = np.zeros((0, 2)), np.zeros(0)
+        self._points, self._age = np.zeros((2, 0)), np.zeros(0)
         self._youngest: Past | None = None
 
     def update(self, scan: Past) -> None:
@@ -63,11 +64,12 @@ class Frontier:
         while self._scans and scan.stamp - self._scans[0].stamp > OLDEST_S:
             self._scans.popleft()
         old = [past for past in self._scans if scan.stamp - past.stamp >= YOUNGEST_S]
-        self._points = np.concatenate([np.zeros((0, 2)), *(past.points for past in old)])
+        self._points = np.concatenate([np.zeros((2, 0)), *(past.points.T for past in old)], axis=1)
         self._age = np.repeat([scan.stamp - past.stamp for past in old], [len(past.points) for past in old])
         self._youngest = old[-1] if old else None
-        close = np.hypot(scan.points[:, 0] - scan.pose.x, scan.points[:, 1] - scan.pose.y) < KEPT_M
-        self._scans.append(replace(scan, points=scan.points[close]))
+        x, y = scan.points[:, 0] - scan.pose.x, scan.points[:, 1] - scan.pose.y
+        ahead = x * math.cos(scan.pose.yaw) + y * math.sin(scan.pose.yaw) > 0.0
+        self._scans.append(replace(scan, points=scan.points[ahead & (x * x + y * y < KEPT_M**2)]))
 
     def closing(self, edge: Edge) -> NDArray[np.float64]:
         """Speed (P,) [m/s] at which each point, or what it belongs to, has come towards the corridor.
@@ -77,16 +79,24 @@ class Frontier:
         of the LiDAR's columns explains, and for what counts as standing.
         """
         before = self._youngest
-        if before is None or not len(self._points):
+        if before is None:
             return np.zeros(len(edge.points))
-        now = self._scans[-1]
-        offset = self._points[None] - edge.points[:, None]
-        ahead = np.einsum("pni,pi->pn", offset, edge.tangent) + edge.along[:, None] * self._age
-        out = np.einsum("pni,pi->pn", offset, edge.outwards)
+        now, (past, age) = self._scans[-1], self._around(edge)
+        offset = edge.tangent @ past - (edge.tangent * edge.points).sum(axis=1)[:, None]
+        beside = np.abs(offset + edge.along[:, None] * age) < BESIDE_M
+        out = edge.outwards @ past - (edge.outwards * edge.points).sum(axis=1)[:, None]
         # What stood in the corridor itself says nothing of what was beside it.
-        beside = (np.abs(ahead) < BESIDE_M) & (out > -edge.gap[:, None])
-        least = np.where(beside, out / self._age, np.inf).min(axis=1)
+        beside &= out > -edge.gap[:, None]
+        least = np.where(beside, out * (1.0 / age), np.inf).min(axis=1, initial=np.inf)
         was = edge.points - (edge.along * (now.stamp - before.stamp))[:, None] * edge.tangent
         known = np.isfinite(least) & ~hidden(to_local(was, before.pose), before.nearest)
         spacing = self._a.lidar_column * np.hypot(edge.points[:, 0] - now.pose.x, edge.points[:, 1] - now.pose.y)
         return np.where(known & (least > np.maximum(spacing / OLDEST_S, STILL_M_S)), least, 0.0)
+
+    def _around(self, edge: Edge) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Past points (2, N) from where somebody may have come to one of the edge's, and their ages (N,) [s]."""
+        reach = BESIDE_M + (np.abs(edge.along).max() + RUN_M_S) * OLDEST_S
+        low, high = edge.points.min(axis=0) - reach, edge.points.max(axis=0) + reach
+        x, y = self._points
+        near = np.flatnonzero((x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1]))
+        return self._points.take(near, axis=1), self._age.take(near)
