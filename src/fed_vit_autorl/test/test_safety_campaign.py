@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from types import SimpleNamespace
 
@@ -361,6 +362,20 @@ def test_a_log_that_is_none_is_refused(tmp_path):
     (tmp_path / "boxes.jsonl").write_text("no json\n")
     with pytest.raises(CommandError, match="delete it"):
         call(tmp_path)
+
+
+@pytest.mark.parametrize(("gap", "room"), [(12.0, False), (12.3, True)])
+def test_who_comes_into_the_lane_too_near_is_judged_by_the_way_to_its_rear(gap, room):
+    # At 10 m/s on a dry road: 0.5 s and 10² / (2 · 7) m, 12.1 m; a car of 4.6 m that turns in from beside.
+    world = BoxWorld()
+    world.reset(0)
+    world._state = replace(world._state, speed=10.0)
+    world._grip, world._s = 1.0, 50.0
+    car = {"s": 50.0 + 3.7 + gap + 2.3, "d": -2.5, "heading": 0.0, "length": 4.6, "width": 1.82}
+    flags = {"acting": np.array([True]), "present": np.array([True])}
+    world._traffic = SimpleNamespace(**{name: np.array([value]) for name, value in car.items()}, **flags)
+    world._watch_threats()
+    assert world._threats == {0: room}
 
 
 @pytest.mark.parametrize("number", [258, 376, 501, 686, 794, 1184, 1191, 5006, 5111, 5332, 5342, 6386])

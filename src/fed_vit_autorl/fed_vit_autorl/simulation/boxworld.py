@@ -165,8 +165,9 @@ class BoxWorld:
         reach = 0.5 * np.abs(t.width * np.cos(t.heading)) + 0.5 * np.abs(t.length * np.sin(t.heading))
         threat = t.present & ((np.abs(t.d) - reach < LANE_EDGE_M) | (t.acting & (np.abs(t.d) < 6.0)))
         needed = REACTION_S * speed + speed**2 / (2.0 * min(BRAKE, 8.5 * self._grip))
+        rear = t.s - 0.5 * np.abs(t.length * np.cos(t.heading)) - 0.5 * np.abs(t.width * np.sin(t.heading))
         for i in np.flatnonzero(threat):
-            self._threats.setdefault(int(i), bool(t.s[i] - 0.5 * t.width[i] - self._s - FRONT_M > needed))
+            self._threats.setdefault(int(i), bool(rear[i] - self._s - FRONT_M > needed))
         for i in [i for i in self._threats if not threat[i]]:
             del self._threats[i]
 
