@@ -39,8 +39,8 @@ RED, YELLOW, GREEN, OFF, UNKNOWN = (
 )
 
 
-def hazard(way=INF, gap=0.0, abreast=0.0, along=0.0, closing=0.0):
-    return Hazards(*(np.array([float(value)]) for value in (way, gap, abreast, along, closing)))
+def hazard(way=INF, gap=0.0, abreast=0.0, along=0.0, closing=0.0, walks=False):
+    return Hazards(*(np.array([float(value)]) for value in (way, gap, abreast, along, closing)), np.array([walks]))
 
 
 def stop(speed, way, brake=A.assured_brake):
@@ -69,7 +69,7 @@ def test_violations_are_what_an_action_breaks():
 
 def test_free_way_keeps_3_m_and_credits_what_moves():
     # A lead at 8 m/s may stop within 8² / (2 · 8) = 4 m; one that comes at 4 m/s needs 4 · 0.5 + 4² / (2 · 4) = 4 m.
-    h = Hazards(np.full(3, 20.0), np.zeros(3), np.zeros(3), np.array([0.0, 8.0, -4.0]), np.zeros(3))
+    h = Hazards(np.full(3, 20.0), np.zeros(3), np.zeros(3), np.array([0.0, 8.0, -4.0]), np.zeros(3), np.zeros(3, bool))
     assert free_way(h, A) == pytest.approx([17.0, 21.0, 13.0])
     assert math.isinf(free_way(hazard(), A)[0])
 
@@ -98,7 +98,7 @@ def test_a_standing_ego_goes_when_there_is_something_to_gain(speed, way, goes):
 
 
 def test_the_nearest_obstacle_counts():
-    two = Hazards(np.array([30.0, 15.0]), np.zeros(2), np.zeros(2), np.array([0.0, 8.0]), np.zeros(2))
+    two = Hazards(np.array([30.0, 15.0]), np.zeros(2), np.zeros(2), np.array([0.0, 8.0]), np.zeros(2), np.zeros(2, bool))
     constraint = obstacle(Situation(speed=10.0, hazards=two), A)
     assert constraint.reason is Reason.LEAD_VEHICLE
     assert constraint.acceleration == pytest.approx(stop(10.0, 16.0))
@@ -143,7 +143,7 @@ def test_who_stands_crosses_fast_is_never_passed_or_is_in_the_way_already_is_not
 
 
 def test_the_nearest_of_two_who_approach_counts():
-    both = Hazards(np.full(2, INF), np.full(2, 0.5), np.array([20.0, 12.0]), np.zeros(2), np.full(2, 1.5))
+    both = Hazards(np.full(2, INF), np.full(2, 0.5), np.array([20.0, 12.0]), np.zeros(2), np.full(2, 1.5), np.zeros(2, bool))
     assert lateral_distance(Situation(speed=8.0, hazards=both), A).acceleration == pytest.approx(stop(8.0, 9.0))
 
 
@@ -167,7 +167,15 @@ def test_it_does_not_give_way_to_who_comes_later_or_is_gone(gap, acts):
     assert (give_way(crossing(gap=gap), A) is not None) is acts
 
 
-def test_walkers_and_those_already_in_the_way_are_other_rules_business():
+# At 1.2 m/s 3 m take 2.5 s, in which the ego, 10 m away, is not through and a second past; 5 m take 4.2 s.
+@pytest.mark.parametrize(("gap", "acts"), [(3.0, True), (5.0, False)])
+def test_a_person_is_expected_to_walk_on(gap, acts):
+    walker = hazard(gap=gap, abreast=10.0, closing=1.2, walks=True)
+    assert (give_way(Situation(speed=8.0, hazards=walker), A) is not None) is acts
+    assert lateral_distance(Situation(speed=8.0, hazards=walker), A) is None
+
+
+def test_slow_vehicles_and_those_already_in_the_way_are_other_rules_business():
     assert give_way(crossing(closing=3.0), A) is None
     assert give_way(Situation(speed=10.0, hazards=hazard(way=15.0, gap=0.0, abreast=20.0, closing=8.0)), A) is None
     assert give_way(Situation(speed=10.0, hazards=hazard(gap=INF, abreast=20.0, closing=8.0)), A) is None
