@@ -98,7 +98,8 @@ def test_a_standing_ego_goes_when_there_is_something_to_gain(speed, way, goes):
 
 
 def test_the_nearest_obstacle_counts():
-    two = Hazards(np.array([30.0, 15.0]), np.zeros(2), np.zeros(2), np.array([0.0, 8.0]), np.zeros(2), np.zeros(2, bool))
+    none = np.zeros(2)
+    two = Hazards(np.array([30.0, 15.0]), none, none, np.array([0.0, 8.0]), none, np.zeros(2, bool))
     constraint = obstacle(Situation(speed=10.0, hazards=two), A)
     assert constraint.reason is Reason.LEAD_VEHICLE
     assert constraint.acceleration == pytest.approx(stop(10.0, 16.0))
@@ -143,7 +144,8 @@ def test_who_stands_crosses_fast_is_never_passed_or_is_in_the_way_already_is_not
 
 
 def test_the_nearest_of_two_who_approach_counts():
-    both = Hazards(np.full(2, INF), np.full(2, 0.5), np.array([20.0, 12.0]), np.zeros(2), np.full(2, 1.5), np.zeros(2, bool))
+    abreast, closing = np.array([20.0, 12.0]), np.full(2, 1.5)
+    both = Hazards(np.full(2, INF), np.full(2, 0.5), abreast, np.zeros(2), closing, np.zeros(2, bool))
     assert lateral_distance(Situation(speed=8.0, hazards=both), A).acceleration == pytest.approx(stop(8.0, 9.0))
 
 

@@ -127,7 +127,8 @@ def lateral_distance(s: Situation, a: Assumptions) -> Constraint | None:
 def give_way(s: Situation, a: Assumptions) -> Constraint | None:
     """Who crosses fast meets the corridor in a span of time; the ego stays out of it unless it is through before.
 
-    A person is expected to walk on, however slowly: RSS 6 lets the other one brake sideways, too. With a green light ahead or just passed, those who can still stop (at 4.0 m/s²) are expected to.
+    A person is expected to walk on, however slowly: RSS 6 lets the other one brake sideways, too. With a green light
+    ahead or just passed, those who can still stop (at 4.0 m/s²) are expected to.
     """
     h = s.hazards
     fast = ~np.isfinite(h.way) & np.isfinite(h.gap) & (h.closing > np.where(h.walks, 0.0, a.crossing_speed))
