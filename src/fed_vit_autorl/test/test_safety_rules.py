@@ -39,8 +39,8 @@ RED, YELLOW, GREEN, OFF, UNKNOWN = (
 )
 
 
-def hazard(way=INF, gap=0.0, abreast=0.0, along=0.0, closing=0.0, walks=False):
-    return Hazards(*(np.array([float(value)]) for value in (way, gap, abreast, along, closing)), np.array([walks]))
+def hazard(way=INF, gap=0.0, abreast=0.0, along=0.0, closing=0.0, person=False):
+    return Hazards(*(np.array([float(value)]) for value in (way, gap, abreast, along, closing)), np.array([person]))
 
 
 def stop(speed, way, brake=A.assured_brake):
@@ -172,7 +172,7 @@ def test_it_does_not_give_way_to_who_comes_later_or_is_gone(gap, acts):
 # At 1.2 m/s 3 m take 2.5 s, in which the ego, 10 m away, is not through and a second past; 5 m take 4.2 s.
 @pytest.mark.parametrize(("gap", "acts"), [(3.0, True), (5.0, False)])
 def test_a_person_is_expected_to_walk_on(gap, acts):
-    walker = hazard(gap=gap, abreast=10.0, closing=1.2, walks=True)
+    walker = hazard(gap=gap, abreast=10.0, closing=1.2, person=True)
     assert (give_way(Situation(speed=8.0, hazards=walker), A) is not None) is acts
     assert lateral_distance(Situation(speed=8.0, hazards=walker), A) is None
 

@@ -1,6 +1,5 @@
 """How fast the edge of all that is seen comes towards the corridor, whichever clusters it belongs to. In `map`."""
 
-import math
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -67,9 +66,8 @@ class Frontier:
         self._points = np.concatenate([np.zeros((2, 0)), *(past.points.T for past in old)], axis=1)
         self._age = np.repeat([scan.stamp - past.stamp for past in old], [len(past.points) for past in old])
         self._youngest = old[-1] if old else None
-        x, y = scan.points[:, 0] - scan.pose.x, scan.points[:, 1] - scan.pose.y
-        ahead = x * math.cos(scan.pose.yaw) + y * math.sin(scan.pose.yaw) > 0.0
-        self._scans.append(replace(scan, points=scan.points[ahead & (x * x + y * y < KEPT_M**2)]))
+        x, y = to_local(scan.points, scan.pose).T
+        self._scans.append(replace(scan, points=scan.points[(x > 0.0) & (x * x + y * y < KEPT_M**2)]))
 
     def closing(self, edge: Edge) -> NDArray[np.float64]:
         """Speed (P,) [m/s] at which each point, or what it belongs to, has come towards the corridor.

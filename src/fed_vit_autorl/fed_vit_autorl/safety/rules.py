@@ -32,7 +32,7 @@ class Hazards:
         way_abreast: way [m] until the front is abreast of it.
         along: its least plausible speed [m/s] along the corridor (0 while unknown).
         closing: its speed [m/s] towards the corridor, sideways (0 while unknown).
-        walks: whether it is of a person's size.
+        person: whether it is of a person's size.
     """
 
     way: NDArray[np.float64]
@@ -40,7 +40,7 @@ class Hazards:
     way_abreast: NDArray[np.float64]
     along: NDArray[np.float64]
     closing: NDArray[np.float64]
-    walks: NDArray[np.bool_]
+    person: NDArray[np.bool_]
 
     @classmethod
     def none(cls) -> "Hazards":
@@ -125,16 +125,16 @@ def lateral_distance(s: Situation, a: Assumptions) -> Constraint | None:
 
 
 def give_way(s: Situation, a: Assumptions) -> Constraint | None:
-    """Who crosses fast meets the corridor in a span of time; the ego stays out of it unless it is through before.
+    """Who crosses meets the corridor in a span of time; the ego stays out of it unless it is through before.
 
     A person is expected to walk on, however slowly: RSS 6 lets the other one brake sideways, too. With a green light
     ahead or just passed, those who can still stop (at 4.0 m/s²) are expected to.
     """
     h = s.hazards
-    fast = ~np.isfinite(h.way) & np.isfinite(h.gap) & (h.closing > np.where(h.walks, 0.0, a.crossing_speed))
+    crosses = ~np.isfinite(h.way) & np.isfinite(h.gap) & (h.closing > np.where(h.person, 0.0, a.crossing_speed))
     priority = any(light.state is LightState.GREEN and light.distance < 10.0 for light in s.lights)
     free, pace = math.inf, max(s.speed, 1.0)
-    for row in np.flatnonzero(fast):
+    for row in np.flatnonzero(crosses):
         speed, gap, way = float(h.closing[row]), float(h.gap[row]), float(h.way_abreast[row])
         if priority and gap > stopping_distance(speed, a.other_response_time, 0.0, a.oncoming_brake):
             continue

@@ -121,7 +121,7 @@ class Surroundings:
             way_abreast=abreast,
             along=np.where(np.abs(along) < STILL_M_S, 0.0, along),
             closing=closing,
-            walks=small,
+            person=small,
         )
 
     def visible_way(self, corridor: Corridor, blocked: float) -> float:
