@@ -169,7 +169,9 @@ class PerceptionNode(VehicleNode):
             self._see_with(CameraModel.nominal(*size))
         if self._ground is None:
             self._ground = Ground.seen_by(self._camera, *seen.masks["free_space"].shape)
-        positions = object_positions(seen.detections.boxes, self._camera, None if cloud is None else cloud[:, :3])
+        positions = object_positions(
+            seen.detections, self._camera, None if cloud is None else cloud[:, :3], self._base_from_lidar[:3, 3]
+        )
         free = self._ground.free_distance(seen.masks["free_space"], self._sectors)
         return scene_message(seen, positions, free, size)
 

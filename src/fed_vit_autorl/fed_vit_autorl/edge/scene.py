@@ -6,12 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fed_vit_autorl.data.classes import OBJECT_CLASSES
 from fed_vit_autorl.data.sample import CameraModel
+from fed_vit_autorl.models.detection import Detections
 
 GROUND_CLEARANCE_M = 0.3
 """LiDAR returns below this height are road, not object."""
 MAX_RANGE_M = 80.0
 MIN_RETURNS = 2
+PLACE_ERROR_M = 2.0
+"""Of the place where a box stands on the road; only returns from further behind it were made through it."""
+LOWEST_M = {"vehicle": 1.2, "pedestrian": 0.8, "cyclist": 1.0}
+"""How tall a road user is at least: a ray that passes its place below that would have met it."""
 
 
 @dataclass(frozen=True)
@@ -56,30 +62,47 @@ def ground_points(camera: CameraModel, pixels: np.ndarray) -> np.ndarray:
     return camera.base_from_camera[:2, 3] + rays[:, :2] * (camera.base_from_camera[2, 3] / down)[:, None]
 
 
-def object_positions(boxes: np.ndarray, camera: CameraModel, points: np.ndarray | None) -> np.ndarray:
-    """Nearest point (K, 3) [m] in `base_link` of the objects in boxes (K, 4) xyxy pixels; NaN where nothing tells it.
+def object_positions(
+    found: Detections, camera: CameraModel, points: np.ndarray | None, lidar: np.ndarray | None = None
+) -> np.ndarray:
+    """Nearest point (K, 3) [m] in `base_link` of the objects found in an image; NaN where nothing tells it.
 
     points (N, 3) in `base_link`: the nearest return above the road that projects into the box and has company within a
     metre (in range). Without such returns: where the box stands on the road, the ray through the middle of its lower
-    edge.
+    edge; unless the LiDAR at `lidar` (3,) in `base_link` has looked through it there, as through a reflection.
     """
+    boxes = found.boxes
     bottom = np.stack(((boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]), 1)
     flat = ground_points(camera, bottom.astype(np.float64))
     near = np.hypot(*flat.T) < MAX_RANGE_M
     positions = np.concatenate((np.where(near[:, None], flat, np.nan), np.where(near, 0.0, np.nan)[:, None]), 1)
     if points is None or len(points) == 0:
         return positions
-    points = points[points[:, 2] > GROUND_CLEARANCE_M]
     pixels, depth = camera.project(points)
     points, pixels = points[depth > 0.1], pixels[depth > 0.1]
     reach = np.hypot(points[:, 0], points[:, 1])
-    for index, (left, top, right, bottom) in enumerate(boxes):
+    solid = points[:, 2] > GROUND_CLEARANCE_M
+    for index, ((left, top, right, bottom), label) in enumerate(zip(boxes, found.classes, strict=True)):
         margin = 0.1 * (right - left)
-        inside = (pixels[:, 0] > left + margin) & (pixels[:, 0] < right - margin)
-        inside &= (pixels[:, 1] > top) & (pixels[:, 1] < bottom)
+        across = (pixels[:, 0] > left + margin) & (pixels[:, 0] < right - margin)
+        inside = across & solid & (pixels[:, 1] > top) & (pixels[:, 1] < bottom)
         candidates = np.flatnonzero(inside)[np.argsort(reach[inside], kind="stable")]
         distances = reach[candidates]
         company = np.searchsorted(distances, distances + 1.0) - np.arange(len(distances))
         if (supported := np.flatnonzero(company >= MIN_RETURNS)).size:
             positions[index] = points[candidates[supported[0]]]
+        elif lidar is not None:
+            rays, place = points[across] - lidar, flat[index] - lidar[:2]
+            if _looked_through(rays, place, lidar[2], LOWEST_M[OBJECT_CLASSES[label]]):
+                positions[index] = np.nan
     return positions
+
+
+def _looked_through(returns: np.ndarray, place: np.ndarray, height: float, lowest: float) -> bool:
+    """Whether returns (N, 3) lie behind a place (2,), both from a LiDAR at `height` [m], whose rays pass that place
+    above the road and below `lowest` [m], where they would have met who stands there.
+    """
+    distance, reach = np.hypot(*place), np.hypot(returns[:, 0], returns[:, 1])
+    behind = reach > distance + PLACE_ERROR_M
+    passed = height + returns[behind, 2] * distance / reach[behind]
+    return bool(((passed > GROUND_CLEARANCE_M) & (passed < lowest)).sum() >= MIN_RETURNS)

@@ -102,7 +102,7 @@ class EdgeVehicleNode:
         camera = self._camera if self._camera is not None else CameraModel.nominal(width, height)
         seen = self._perceiver(image)
         ground = Ground.seen_by(camera, *seen.masks["free_space"].shape)
-        positions = object_positions(seen.detections.boxes, camera, points)
+        positions = object_positions(seen.detections, camera, points)
         return Detected(seen, positions, ground.free_distance(seen.masks["free_space"], SECTORS))
 
     def get_driving_action(

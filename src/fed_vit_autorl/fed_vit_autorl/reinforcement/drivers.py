@@ -140,11 +140,10 @@ class ModelPerception:
         seen = self._perceiver(observation.image)
         if self._ground is None:
             self._ground = Ground.seen_by(observation.camera, *seen.masks["free_space"].shape)
-        points = None
+        points, transform = None, observation.base_from_lidar
         if observation.points is not None:
-            transform = observation.base_from_lidar
             points = observation.points[:, :3] @ transform[:3, :3].T + transform[:3, 3]
-        positions = object_positions(seen.detections.boxes, observation.camera, points)
+        positions = object_positions(seen.detections, observation.camera, points, transform[:3, 3])
         placed = np.isfinite(positions).all(axis=1)
         return SceneView(
             features=seen.features,
