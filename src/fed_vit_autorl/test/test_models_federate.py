@@ -153,8 +153,8 @@ def test_the_end_of_each_drive_is_held_out():
 
 
 def test_the_model_takes_the_pictures_shape_at_the_same_cost():
-    assert fitted_size((192, 320), (360, 480), 16) == (208, 288)
-    assert fitted_size((192, 320), (192, 320), 16) == (192, 320)
+    assert fitted_size(352 * 480, (360, 480), 16) == (352, 480)
+    assert fitted_size(192 * 320, (480, 800), 16) == (192, 320)
 
 
 def test_rare_classes_count_in_the_semantic_loss():

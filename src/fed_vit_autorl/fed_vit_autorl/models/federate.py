@@ -37,6 +37,8 @@ TRAINING_SCALE = 0.75
 """Training enlarges crops, so that objects in a smaller picture look as large as in the full one, at half the cost
 (Touvron et al., "Fixing the train-test resolution discrepancy", 2019).
 """
+MAX_PIXELS = 352 * 480
+"""The vehicles see in their pictures' own size up to this; in less, poles and people are narrower than what is told."""
 SIGNING_KEY = TRUSTED[1] / "release.key"
 GOLDEN_IMAGES = 2
 FIGURES = ("miou", "per_class", "pixel_accuracy", "map", "map50", "free_space_iou", "lane_iou", "drivable_iou")
@@ -81,9 +83,9 @@ def _chosen(result: dict) -> dict:
     return {name: result[name] for name in FIGURES if name in result}
 
 
-def fitted_size(size: Sequence[float], image: tuple[int, int], patch: int) -> tuple[int, int]:
-    """(height, width) with about as many pixels as `size` and the shape of `image`, in whole patches."""
-    height = np.sqrt(size[0] * size[1] * image[0] / image[1])
+def fitted_size(pixels: float, image: tuple[int, int], patch: int) -> tuple[int, int]:
+    """(height, width) with about so many pixels and the shape of `image`, in whole patches."""
+    height = np.sqrt(pixels * image[0] / image[1])
     return tuple(max(round(side / patch), 1) * patch for side in (height, height * image[1] / image[0]))
 
 
@@ -176,13 +178,14 @@ class Run:
         self._model = build(base.architecture[MODEL], release.read_weights(folder, base, MODEL))
         image = samples[0].image.shape[:2]
         patch = self._model.backbone.patch_size
-        self._size = fitted_size(self._model.img_size, image, patch)
-        self._model.set_input_size(fitted_size([TRAINING_SCALE * side for side in self._size], image, patch))
+        pixels = min(image[0] * image[1], MAX_PIXELS)
+        self._size = fitted_size(pixels, image, patch)
+        self._model.set_input_size(fitted_size(TRAINING_SCALE**2 * pixels, image, patch))
         self._architecture = {**base.architecture[MODEL], "img_size": list(self._model.img_size)}
         self._graph = export_perception(self._full_size(weights_of(self._model)))
         scorer = Scorer(self._graph, samples, split.held_out)
         self._score = lambda weights, vehicles=(): scorer(weights_of(self._full_size(weights)), vehicles)
-        identity = f"{base.digest} {config.digest} {data} {split} {rounds}"
+        identity = f"{base.digest} {config.digest} {data} {split} {rounds} {self._size}"
         self._work = work / hashlib.sha256(identity.encode()).hexdigest()[:12]
 
     def _full_size(self, weights: Tensors) -> ViTPerception:
