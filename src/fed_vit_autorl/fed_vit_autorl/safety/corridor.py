@@ -74,13 +74,13 @@ def slew(pose: Pose, speed: float, steering: float, target: float, a: Assumption
     length = max(speed * abs(target - steering) / steering_rate(speed, a), SHORTEST_M)
     way = _ways(length)
     # Curvature grows linearly (a clothoid); the chords' directions are the headings midway.
-    curvature = np.tan(steering) / a.wheelbase, np.tan(target) / a.wheelbase
+    curvature = math.tan(steering) / a.wheelbase, math.tan(target) / a.wheelbase
     heading = pose.yaw + curvature[0] * way + 0.5 * (curvature[1] - curvature[0]) * way**2 / length
     middle = 0.5 * (heading[:-1] + heading[1:])
-    step = np.diff(way)
-    x = pose.x + np.concatenate(([0.0], np.cumsum(step * np.cos(middle))))
-    y = pose.y + np.concatenate(([0.0], np.cumsum(step * np.sin(middle))))
-    return Corridor(x, y, heading, way)
+    step = way[1:] - way[:-1]
+    points = np.zeros((2, len(way)))
+    np.cumsum((step * np.cos(middle), step * np.sin(middle)), axis=1, out=points[:, 1:])
+    return Corridor(pose.x + points[0], pose.y + points[1], heading, way)
 
 
 def plan(
@@ -103,7 +103,7 @@ def plan(
         near: arc length on the reference at which the ego was last seen [m].
         a: assumptions.
     """
-    curvature = float(np.tan(steering)) / a.wheelbase
+    curvature = math.tan(steering) / a.wheelbase
     start = arc(pose, curvature, min(max(speed * a.response_time, SPACING_M), reach))
     if reference is not None:
         start = join(start, slew(start.end, speed, steering, target, a))
@@ -136,24 +136,26 @@ def contacts(corridor: Corridor, points: NDArray[np.float64], a: Assumptions) ->
     """
     cos, sin = np.cos(corridor.heading), np.sin(corridor.heading)
     # Everything relative to the corridor's beginning, so that two matrix products turn all points into all poses.
-    origin = np.array([corridor.x[0], corridor.y[0]])
-    x, y = corridor.x - origin[0], corridor.y - origin[1]
-    along = (points - origin) @ np.stack((cos, sin)) - (x * cos + y * sin)
-    across = (points - origin) @ np.stack((-sin, cos)) - (y * cos - x * sin)
+    x, y = corridor.x - corridor.x[0], corridor.y - corridor.y[0]
+    relative = np.ones((len(points), 3))
+    np.subtract(points, (corridor.x[0], corridor.y[0]), out=relative[:, :2])
+    along = relative @ np.stack((cos, sin, -(x * cos + y * sin)))
+    across = relative @ np.stack((-sin, cos, x * sin - y * cos))
     margin = np.where(along[:, 0] > a.front, a.lateral_clearance, ABREAST_CLEARANCE_M)
     gap = np.where(np.abs(along - 0.5 * (a.front - a.rear)) <= 0.5 * (a.front + a.rear), np.abs(across), np.inf)
     gap -= a.half_width
     touching = gap < margin[:, None]
-    row = np.arange(len(points))
     first, nearest = touching.argmax(axis=1), gap.argmin(axis=1)
+    row = len(cos) * np.arange(len(points))
+    at_first, at_nearest = row + first, row + nearest
     # The pose before did not touch yet: the front has to come exactly as far as the point is ahead of it.
-    way = np.where(touching[row, first], corridor.way[first] + along[row, first] - a.front, np.inf)
+    way = corridor.way.take(first) + along.take(at_first) - a.front
     # A point that the body passes in several poses is abreast of the front in the first of them.
-    abreast = corridor.way[nearest] + along[row, nearest] - a.front
+    abreast = corridor.way.take(nearest) + along.take(at_nearest) - a.front
     return Contacts(
-        way=np.where(np.isfinite(way), np.maximum(way, 0.0), way),
-        gap=gap[row, nearest],
+        way=np.where(touching.take(at_first), np.maximum(way, 0.0), np.inf),
+        gap=gap.take(at_nearest),
         way_abreast=np.maximum(abreast, 0.0),
-        heading=corridor.heading[nearest],
-        side=np.where(across[row, nearest] >= 0.0, 1.0, -1.0),
+        heading=corridor.heading.take(nearest),
+        side=np.where(across.take(at_nearest) >= 0.0, 1.0, -1.0),
     )

@@ -67,7 +67,8 @@ class Frontier:
         self._age = np.repeat([scan.stamp - past.stamp for past in old], [len(past.points) for past in old])
         self._youngest = old[-1] if old else None
         x, y = to_local(scan.points, scan.pose).T
-        self._scans.append(replace(scan, points=scan.points[(x > 0.0) & (x * x + y * y < KEPT_M**2)]))
+        near = np.flatnonzero((x > 0.0) & (x * x + y * y < KEPT_M**2))
+        self._scans.append(replace(scan, points=scan.points.T.take(near, axis=1).T))  # contiguous coordinates
 
     def closing(self, edge: Edge) -> NDArray[np.float64]:
         """Speed (P,) [m/s] at which each point, or what it belongs to, has come towards the corridor.

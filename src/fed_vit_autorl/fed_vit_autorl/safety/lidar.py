@@ -41,14 +41,16 @@ class Obstacles:
     Attributes:
         points: float32 (N, 3) [m].
         labels: int (N,) cluster of each point from 1; 0 for points outside the clustering grid.
-        clusters: number of clusters, at most `MAX_CLUSTERS`.
-        solidity: (clusters,) returns of each over those that the least obstacle gives at the same distance.
+        order: int (N,) the points cluster by cluster, those outside the grid first.
+        start: int (C,) where each of the at most `MAX_CLUSTERS` clusters begins in that order.
+        solidity: (C,) returns of each over those that the least obstacle gives at the same distance.
         sector_returns: int (72,) returns per 5° sector, ground included, counter-clockwise from straight back.
     """
 
     points: NDArray[np.float32]
     labels: NDArray[np.int64]
-    clusters: int
+    order: NDArray[np.int64]
+    start: NDArray[np.int64]
     solidity: NDArray[np.float64]
     sector_returns: NDArray[np.int64]
 
@@ -67,10 +69,10 @@ def extract(points: NDArray[np.float32], base_from_lidar: NDArray[np.float64], a
     standing = _only(local, (height > floor) & (height < assumptions.clear_height))
     standing = _only(standing, supported(standing - mount, assumptions))
     labels, clusters = cluster(standing)
-    return Obstacles(
-        standing, labels, clusters, _solidity(standing, labels, clusters, base_from_lidar, assumptions),
-        sector_returns(local - mount),
-    )  # fmt: skip
+    order = np.argsort(labels.astype(np.int16), kind="stable")  # a radix sort
+    size = np.bincount(labels, minlength=clusters + 1)
+    solidity = _solidity(standing, labels, size[1:], base_from_lidar, assumptions)
+    return Obstacles(standing, labels, order, size.cumsum()[:-1], solidity, sector_returns(local - mount))
 
 
 def _only(points: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -155,13 +157,15 @@ def _nearest(points: NDArray[np.float32], labels: NDArray[np.int64], count: int)
 
 
 def _solidity(
-    points: NDArray[np.float32], labels: NDArray[np.int64], clusters: int, base_from_lidar: NDArray[np.float64],
+    points: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    size: NDArray[np.int64],
+    base_from_lidar: NDArray[np.float64],
     a: Assumptions,
-) -> NDArray[np.float64]:  # fmt: skip
+) -> NDArray[np.float64]:
     """Rain gives few returns close by, where anything solid gives many."""
-    size = np.bincount(labels, minlength=clusters + 1)[1:]
     x, y = points.T[:2] - base_from_lidar[:2, 3:]
-    square = np.full(clusters + 1, np.inf)
+    square = np.full(len(size) + 1, np.inf)
     np.minimum.at(square, labels, x * x + y * y)
     return size / np.maximum(a.least_returns(square[1:]), 1.0)
 
@@ -175,10 +179,11 @@ def sector_returns(points: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def thin(points: NDArray[np.float64]) -> NDArray[np.int64]:
     """Indices, ascending, of one of the points (N, 2) per 0.15 m cell."""
-    cell = np.floor(np.ascontiguousarray(points.T) / THIN_M).astype(np.int64)
-    column, row = cell - cell[:, :1] + (1 << 19)  # no two points are more than 78 km apart
-    # Cell and index as one number: sorted, each cell begins with its first point.
-    named = np.sort((((column << 20) + row) << 20) + np.arange(len(points)))
+    column, row = np.floor(points.T / THIN_M)
+    # Column, row and index as one number that a float holds: sorted, each cell begins with its first point. No two
+    # points are 600 m apart.
+    named = (column - column[:1]) * 2.0**32 + (row - row[:1]) * 2.0**20 + np.arange(len(points))
+    named = np.sort(named.astype(np.int64))
     return np.sort(named[begins(named >> 20)] & 0xFFFFF)
 
 
@@ -189,10 +194,9 @@ def begins(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.flatnonzero(new)
 
 
-def boxes(points: NDArray[np.float64], labels: NDArray[np.int64], clusters: int) -> NDArray[np.float64]:
-    """Axis-aligned boxes (clusters, 4) x_min, y_min, x_max, y_max of planar points (N, 2); every cluster has some."""
-    if not clusters:
+def boxes(points: NDArray[np.float64], order: NDArray[np.int64], start: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Axis-aligned boxes (C, 4) x_min, y_min, x_max, y_max of planar points (N, 2), clustered as in `Obstacles`."""
+    if not len(start):
         return np.zeros((0, 4))
-    order = np.argsort(labels.astype(np.int16), kind="stable")  # a radix sort
-    grouped, start = points.T.take(order, axis=1), np.bincount(labels, minlength=clusters + 1).cumsum()[:-1]
+    grouped = points.T.take(order, axis=1)
     return np.concatenate((np.minimum.reduceat(grouped, start, axis=1), np.maximum.reduceat(grouped, start, axis=1))).T

@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from .assumptions import Assumptions
 from .reasons import Reason
 from .types import Action, Command
@@ -90,8 +88,8 @@ class ConstraintHandler:
     def command(self, action: Action, standing: bool, hand_brake: bool = False, hazard_lights: bool = False) -> Command:
         """An action as pedals; a vehicle that stands and is not to go is held by the brake."""
         a = self.assumptions
-        throttle = float(np.clip(action.acceleration / a.full_throttle, 0.0, 1.0))
-        brake = float(np.clip(-action.acceleration / a.full_brake, 0.0, 1.0))
+        throttle = min(max(action.acceleration / a.full_throttle, 0.0), 1.0)
+        brake = min(max(-action.acceleration / a.full_brake, 0.0), 1.0)
         if standing and action.acceleration < START_ACCELERATION:
             throttle, brake = 0.0, HOLD_BRAKE
         return Command(action.steering, throttle, brake, hand_brake, hazard_lights)

@@ -1,7 +1,7 @@
 """What only shows over time: frozen sensors, jumps of the localisation and of the clock, blind sectors, collisions."""
 
 import math
-import zlib
+from bisect import bisect
 from collections import deque
 
 import numpy as np
@@ -74,7 +74,9 @@ class LocalisationMonitor:
 
     def at(self, stamp: float) -> EgoState | None:
         """The state nearest in time to `stamp`; None before the first."""
-        return min(self._poses, key=lambda ego: abs(ego.stamp - stamp), default=None)
+        after = bisect(self._poses, stamp, key=lambda ego: ego.stamp)
+        around = [self._poses[i] for i in (after - 1, after) if 0 <= i < len(self._poses)]
+        return min(around, key=lambda ego: abs(ego.stamp - stamp), default=None)
 
     def _jumped(self, before: EgoState, ego: EgoState) -> bool:
         way = before.speed * (ego.stamp - before.stamp)
@@ -98,13 +100,13 @@ class ScanMonitor:
 
     def __init__(self, a: Assumptions) -> None:
         self._a = a
-        self._last, self._repeats = -1, 0
+        self._last, self._repeats = b"", 0
 
     def update(self, scan: Scan, moving: bool) -> Reason | None:
         """`scan` is newer than the last; `moving`: whether the scan has to change."""
-        digest = zlib.adler32(np.ascontiguousarray(scan.points).view(np.uint8))
-        self._repeats = self._repeats + 1 if digest == self._last and moving else 0
-        self._last = digest
+        data = scan.points.tobytes()
+        self._repeats = self._repeats + 1 if data == self._last and moving else 0
+        self._last = data
         return Reason.LIDAR_FROZEN if self._repeats + 1 >= self._a.frozen_scans else None
 
 

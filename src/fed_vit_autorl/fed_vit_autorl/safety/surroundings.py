@@ -39,7 +39,7 @@ class Surroundings:
         self._looked: tuple[Scan | None, Obstacles | None] = (None, None)
         self._points, self._labels = np.zeros((0, 2)), np.zeros(0, np.int64)
         self._margin = np.zeros(0)
-        self._velocity = self._recent = np.zeros((1, 2))
+        self._velocities = np.zeros((2, 1, 2))
         self._seen, self._small = np.zeros(1, np.int64), np.zeros(1, bool)
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
         self._edge = np.zeros(1)
@@ -55,21 +55,24 @@ class Surroundings:
         found = self.look(scan)
         self._pose = Pose(*ego.position[:2], ego.yaw)
         points = to_map(found.points[:, :2], self._pose)
-        outlines = boxes(points, found.labels, found.clusters)
+        outlines = boxes(points, found.order, found.start)
+        extent = np.maximum(*(outlines[:, 2:] - outlines[:, :2]).T)
         motion = self._tracker.update(outlines, scan.stamp)
-        self._velocity, self._recent = (_trusted(v, outlines, motion.seen) for v in (motion.velocity, motion.recent))
+        self._velocities = _trusted(motion, extent)
         self._seen = np.concatenate(([0], motion.seen))
-        self._small = np.concatenate(([False], (outlines[:, 2:] - outlines[:, :2]).max(axis=1, initial=0.0) < PERSON_M))
-        kept = np.flatnonzero(_confirmed(found, motion)[found.labels])
+        self._small = np.concatenate(([False], extent < PERSON_M))
+        kept = np.flatnonzero(_confirmed(found, motion).take(found.labels))
         self._nearest = view(found.points.T.take(kept, axis=1).T)
         kept = kept[thin(points.take(kept, axis=0))]
-        self._points, self._labels = points.take(kept, axis=0), found.labels[kept]
+        self._points, self._labels = points.take(kept, axis=0), found.labels.take(kept)
         self._frontier.update(Past(self._points, self._pose, scan.stamp, self._nearest))
-        self._remember(motion)
-        self._edge = np.full(len(self._velocity), np.nan)
+        if len(motion.hidden):
+            self._remember(motion)
+        self._edge = np.full(len(self._seen), np.nan)
         # What stands still matters where the body may touch it; only who moves has to be seen coming.
         touching = self._a.front + self._a.half_width + self._a.lateral_clearance
-        self._margin = np.where(np.hypot(*self._velocity.T) > STILL_M_S, REGION_M, touching)[self._labels]
+        moves = np.hypot(*self._velocities[0].T) > STILL_M_S
+        self._margin = np.where(moves, REGION_M, touching).take(self._labels)
         return found
 
     def _remember(self, motion: Motion) -> None:
@@ -77,10 +80,11 @@ class Surroundings:
         centre = 0.5 * (motion.hidden[:, :2] + motion.hidden[:, 2:])
         local = to_local(centre, self._pose)
         there = ~empty(local, self._nearest)
-        labels = len(self._velocity) + np.arange(np.count_nonzero(there))
+        labels = len(self._seen) + np.arange(np.count_nonzero(there))
         self._points = np.concatenate((self._points, centre[there]))
         self._labels = np.concatenate((self._labels, labels))
-        self._velocity, self._recent = (np.concatenate((v, motion.walk[there])) for v in (self._velocity, self._recent))
+        walk = motion.walk[None, there]
+        self._velocities = np.concatenate((self._velocities, np.concatenate((walk, walk))), axis=1)
         self._seen = np.concatenate((self._seen, np.full(len(labels), CROSSING_SCANS)))
         self._small = np.concatenate((self._small, np.ones(len(labels), bool)))
 
@@ -92,14 +96,12 @@ class Surroundings:
         points, labels = self._points.take(near, axis=0), self._labels.take(near)
         found = contacts(corridor, points, self._a)
         names, first = _least_gap(labels, found)
-        way = np.full(len(self._velocity), np.inf)
+        way = np.full(len(self._seen), np.inf)
         np.minimum.at(way, labels, found.way)
         heading, side = found.heading[first], found.side[first]
-        tangent = np.stack((np.cos(heading), np.sin(heading)), axis=-1)
-        normal = np.stack((-tangent[:, 1], tangent[:, 0]), axis=-1)
-        velocity, recent = self._velocity[names], self._recent[names]
-        along = np.minimum((velocity * tangent).sum(axis=1), (recent * tangent).sum(axis=1))
-        closing, lately = -side * (velocity * normal).sum(axis=1), -side * (recent * normal).sum(axis=1)
+        cos, sin = np.cos(heading), np.sin(heading)
+        x, y = self._velocities.take(names, axis=1).transpose(2, 0, 1)
+        along, (closing, lately) = (x * cos + y * sin).min(axis=0), side * (x * sin - y * cos)
         # Edges seen at a slant jitter sideways: who crosses is believed after a few scans, and above the jitter.
         # A person shows no slant, and too few returns for what it did in the last four scans alone.
         small = self._small[names]
@@ -112,7 +114,8 @@ class Surroundings:
         beside = np.isinf(way[names]) & (gap < EDGE_M) & (along > -STILL_M_S) & (abreast > 0.0)
         new = np.flatnonzero(beside & np.isnan(self._edge[names]))
         if len(new):  # once per scan, for the first way that is judged
-            edge = Edge(points[first[new]], tangent[new], (side[:, None] * normal)[new], gap[new], along[new])
+            tangent, normal = np.stack((cos[new], sin[new]), axis=-1), np.stack((-sin[new], cos[new]), axis=-1)
+            edge = Edge(points[first[new]], tangent, side[new, None] * normal, gap[new], along[new])
             self._edge[names[new]] = self._frontier.closing(edge)
         closing = np.where(beside, np.maximum(closing, self._edge[names]), closing)
         return Hazards(
@@ -141,17 +144,13 @@ def _confirmed(found: Obstacles, motion: Motion) -> NDArray[np.bool_]:
     return np.concatenate(([True], (found.solidity >= SOLID) | again))
 
 
-def _trusted(
-    velocity: NDArray[np.float64], outlines: NDArray[np.float64], seen: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Velocities by label (row 0: none); those of what is new, or too long to be a vehicle, count as 0.
+def _trusted(motion: Motion, extent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Velocities (2, 1 + C, 2) by label (0: none); those of what is new, or too long to be a vehicle, count as 0.
 
     Of a long wall both ends move with the range of sight.
     """
-    long = (outlines[:, 2:] - outlines[:, :2]).max(axis=1, initial=0.0) > MAX_EXTENT_M
-    unknown = long | (seen < TRUSTED_SCANS)
-    velocity = np.where(unknown[:, None] | np.isnan(velocity), 0.0, velocity)
-    return np.concatenate((np.zeros((1, 2)), velocity))
+    unknown = (extent > MAX_EXTENT_M) | (motion.seen < TRUSTED_SCANS)
+    return np.concatenate((np.zeros((2, 1, 2)), np.where(unknown[:, None], 0.0, motion.velocities)), axis=1)
 
 
 def _least_gap(labels: NDArray[np.int64], found: Contacts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -26,4 +26,6 @@ def empty(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArray[
 
 def _bins(points: NDArray) -> NDArray[np.int64]:
     azimuth = np.arctan2(points[:, 1], points[:, 0])
-    return ((azimuth + np.pi) * (BINS / (2.0 * np.pi))).astype(np.int64) % BINS
+    bins = ((azimuth + np.pi) * (BINS / (2.0 * np.pi))).astype(np.int64)
+    bins[bins == BINS] = 0  # straight back, from the right
+    return bins
