@@ -59,7 +59,7 @@ class Traffic:
         acceleration = self._follow(now, front, ego_d, ego_speed)
         self._cut_in(dt, front, ego_speed)
         self._cross(dt, cross_green)
-        self._walk(dt, front, ego_speed)
+        self._walk(front)
         follows = (self.behaviour == Behaviour.FOLLOWS) | ((self.behaviour == Behaviour.CUTS_IN) & self.acting)
         self.speed = np.where(follows, np.maximum(self.speed + acceleration * dt, 0.0), self.speed)
         self.s = self.s + self.speed * np.cos(self.heading) * dt
@@ -106,12 +106,14 @@ class Traffic:
         self.speed = np.where(crosses, np.maximum(self.speed + change * dt, 0.0), self.speed)
         self.d = np.where(crosses & (towards < -60.0), self.d + np.sign(self.heading) * -120.0, self.d)
 
-    def _walk(self, dt: float, front: float, ego_speed: float) -> None:
+    def _walk(self, front: float) -> None:
         walks = (self.behaviour == Behaviour.JAYWALKS) & self.present
         gap = self.s - front
-        self.acting |= walks & (gap > 0.0) & (gap < self.trigger)
-        self.heading = np.where(walks & self.acting, -np.sign(self.d) * 0.5 * np.pi, self.heading)
-        self.speed = np.where(walks & self.acting, self.wish, self.speed)
+        # Who has stepped out goes on to the other side.
+        goes = walks & ~self.acting & (gap > 0.0) & (gap < self.trigger)
+        self.acting |= goes
+        self.heading = np.where(goes, -np.sign(self.d) * 0.5 * np.pi, self.heading)
+        self.speed = np.where(goes, self.wish, self.speed)
         # On the far pavement it is just a pedestrian again.
         done = walks & self.acting & (np.abs(self.d) > 6.5) & (np.sign(self.d) == np.sign(self.heading))
         self.behaviour = np.where(done, Behaviour.WALKS, self.behaviour)
@@ -141,15 +143,7 @@ def make_traffic(
         )  # fmt: skip
 
     def car() -> tuple:
-        sizes = (
-            (4.6, 1.82, 1.45),
-            (4.0, 1.75, 1.5),
-            (4.8, 1.95, 1.78),
-            (5.4, 2.0, 2.3),
-            (7.6, 2.45, 3.2),
-            (1.8, 0.6, 1.75),
-        )
-        return sizes[rng.integers(len(sizes))]
+        return SIZES[rng.integers(len(SIZES))]
 
     s = float(rng.uniform(18.0, 45.0))
     for _ in range(int(rng.integers(0, 5))):
