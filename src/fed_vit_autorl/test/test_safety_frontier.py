@@ -49,6 +49,16 @@ def test_who_steps_out_beside_a_parked_car_is_seen_though_one_cluster_with_it():
     assert closing(person, 6.0) == pytest.approx(1.2, abs=0.5)
 
 
+@pytest.mark.parametrize("speed", [0.0, 6.0])
+def test_who_steps_out_before_what_stands_in_the_corridor_is_seen_though_one_cluster_with_it(speed):
+    def person(t):
+        standing = [(12.0, 2.8, 0.0, 4.5, 1.8, 1.5), (16.3, 1.1, 0.0, 1.0, 1.0, 1.5)]
+        return [*standing, (14.5, 1.6 - 1.2 * t, 0.0, 0.5, 0.5, 1.75)]
+
+    assert closing(person, speed) == pytest.approx(1.2, abs=0.5)
+    assert closing(lambda t: person(0.0), speed) == 0.0
+
+
 @pytest.mark.parametrize("speed", [0.0, 3.0, 7.0, 11.0])
 @pytest.mark.parametrize("x", [9.0, 13.0, 19.0])
 def test_what_stands_does_not_come_closer_when_the_ego_does(speed, x):

@@ -8,7 +8,7 @@ from fed_vit_autorl.reinforcement.route import Pose, to_local, to_map
 
 from .assumptions import Assumptions
 from .corridor import Contacts, Corridor, contacts
-from .frontier import Edge, Frontier, Past
+from .frontier import BESIDE_M, Edge, Frontier, Past
 from .lidar import Obstacles, begins, boxes, extract, thin
 from .rules import Hazards
 from .tracker import PERSON_M, STILL_M_S, Motion, Tracker
@@ -42,7 +42,7 @@ class Surroundings:
         self._velocities = np.zeros((2, 1, 2))
         self._seen, self._small = np.zeros(1, np.int64), np.zeros(1, bool)
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
-        self._edge = np.zeros(1)
+        self._edge = np.zeros(2)
 
     def look(self, scan: Scan) -> Obstacles:
         """What the scan shows, worked out once: most of the work, and none of it has to wait for the next tick."""
@@ -68,7 +68,7 @@ class Surroundings:
         self._frontier.update(Past(self._points, self._pose, scan.stamp, self._nearest))
         if len(motion.hidden):
             self._remember(motion)
-        self._edge = np.full(len(self._seen), np.nan)
+        self._edge = np.full(2 * len(self._seen), np.nan)
         # What stands still matters where the body may touch it; only who moves has to be seen coming.
         touching = self._a.front + self._a.half_width + self._a.lateral_clearance
         moves = np.hypot(*self._velocities[0].T) > STILL_M_S
@@ -95,9 +95,15 @@ class Surroundings:
         near = np.flatnonzero(near & (y > corridor.y.min() - margin) & (y < corridor.y.max() + margin))
         points, labels = self._points.take(near, axis=0), self._labels.take(near)
         found = contacts(corridor, points, self._a)
-        names, first = _least_gap(labels, found)
-        way = np.full(len(self._seen), np.inf)
+        count = len(self._seen)
+        way = np.full(2 * count, np.inf)
         np.minimum.at(way, labels, found.way)
+        # Who steps out before what stands in the corridor may be one cluster with it: such a part counts by itself, and
+        # nothing is known of it but its edge.
+        reach = way.take(labels)
+        part = np.isfinite(reach) & (found.way_abreast < reach - BESIDE_M) & (found.gap < EDGE_M) & np.isinf(found.way)
+        rows, first = _least_gap(labels + count * part, found)
+        names = np.where(rows < count, rows, 0)
         heading, side = found.heading[first], found.side[first]
         cos, sin = np.cos(heading), np.sin(heading)
         x, y = self._velocities.take(names, axis=1).transpose(2, 0, 1)
@@ -111,15 +117,15 @@ class Surroundings:
         closing = np.where(crosses & (self._seen[names] >= CROSSING_SCANS), closing, 0.0)
         gap, abreast = found.gap[first], found.way_abreast[first]
         # What turns or steps out from beside shows it in its edge first; who comes towards the ego shows ever more.
-        beside = np.isinf(way[names]) & (gap < EDGE_M) & (along > -STILL_M_S) & (abreast > 0.0)
-        new = np.flatnonzero(beside & np.isnan(self._edge[names]))
+        beside = np.isinf(way[rows]) & (gap < EDGE_M) & (along > -STILL_M_S) & (abreast > 0.0)
+        new = np.flatnonzero(beside & np.isnan(self._edge[rows]))
         if len(new):  # once per scan, for the first way that is judged
             tangent, normal = np.stack((cos[new], sin[new]), axis=-1), np.stack((-sin[new], cos[new]), axis=-1)
             edge = Edge(points[first[new]], tangent, side[new, None] * normal, gap[new], along[new])
-            self._edge[names[new]] = self._frontier.closing(edge)
-        closing = np.where(beside, np.maximum(closing, self._edge[names]), closing)
+            self._edge[rows[new]] = self._frontier.closing(edge)
+        closing = np.where(beside, np.maximum(closing, self._edge[rows]), closing)
         return Hazards(
-            way=way[names],
+            way=way[rows],
             gap=gap,
             way_abreast=abreast,
             along=np.where(np.abs(along) < STILL_M_S, 0.0, along),
