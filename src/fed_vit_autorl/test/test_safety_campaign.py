@@ -408,3 +408,10 @@ def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 5006, 6386: who walked behind oncoming traffic, or was one cluster with it, was a stranger on coming out.
     with WORLDS["boxes"].open(number) as world:
         assert episode.run(world, number).at_fault == []
+
+
+@pytest.mark.parametrize("number", [40125, 40165])
+def test_good_drives_that_were_stopped_for_nothing(number):
+    # A column of returns from the side of the vehicle ahead was taken for a person who walks towards the ego.
+    with WORLDS["boxes"].open(number) as world:
+        assert not episode.run(world, number).false_stop

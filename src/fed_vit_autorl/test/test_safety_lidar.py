@@ -265,6 +265,15 @@ def test_what_is_faster_than_anyone_runs_is_no_person_to_remember():
     assert len(tracker.update(np.zeros((0, 4)), 8 * DT).hidden) == 0
 
 
+def test_a_single_column_of_returns_is_no_person_to_remember():
+    tracker = Tracker()
+    follow(tracker, lambda t: box(10 - 2.3 * t, 0.8, 0.05, 0.09))  # of a side seen at a slant
+    assert len(tracker.update(np.zeros((0, 4)), 8 * DT).hidden) == 0
+    tracker.reset()
+    follow(tracker, lambda t: box(10 - 2.3 * t, 0.8, 0.05, 0.25 if t == 0.1 else 0.09))  # a second one in one scan
+    assert len(tracker.update(np.zeros((0, 4)), 8 * DT).hidden) == 1
+
+
 def test_who_walked_is_forgotten_in_the_end():
     tracker, now = hidden_person()
     tracker.update(np.zeros((0, 4)), now + REMEMBER_S)

@@ -14,6 +14,7 @@ GATE_M, SMALL_GATE_M, SMALL_M = 2.5, 0.6, 0.3
 FAR_M = 4.0 * GATE_M
 FORGET_S = 0.35
 PERSON_M, STILL_M_S, REMEMBER_S = 1.0, 0.4, 1.5
+COLUMN_M = 0.1  # returns of one column of the LiDAR, with their noise, are no farther apart
 RUN_M_S = 4.0  # Euro NCAP's adult runs at 2.2 m/s; what is faster is a part of a vehicle
 
 
@@ -100,8 +101,12 @@ class Tracker:
         return track_of
 
     def _walks(self) -> NDArray[np.bool_]:
-        """Tracks (T,) of a person's size that had moved for long when they were last seen."""
+        """Tracks (T,) of a person's size that had moved for long when they were last seen.
+
+        A single column of returns is what is left of a vehicle's side at a slant; it moves as the ego does.
+        """
         person = (_extent(self._boxes[0]) < PERSON_M) & (self._count == HISTORY)
+        person &= (self._boxes[:, 2:] - self._boxes[:, :2]).max(axis=(0, 1)) > COLUMN_M
         speed = np.hypot(*self._velocity)
         return person & (speed > STILL_M_S) & (speed < RUN_M_S)
 
