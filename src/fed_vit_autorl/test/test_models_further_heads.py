@@ -26,9 +26,7 @@ def everything(semantic: str = "fine_semantic"):
     """All heads, semantic classes said by the one of that name."""
     torch.manual_seed(0)
     options = {"patch_size": 16, "num_classes": 0, "embed_dim": 48, "depth": 2, "num_heads": 3, "stem": "conv"}
-    return ViTPerception(
-        SIZE, **options, heads=[name for name in HEADS if not name.endswith("semantic") or name == semantic]
-    )
+    return ViTPerception(SIZE, **options, heads=[name for name in HEADS if not name.endswith("semantic") or name == semantic])
 
 
 def scene(risky: bool) -> Sample:

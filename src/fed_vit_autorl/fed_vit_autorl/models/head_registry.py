@@ -164,7 +164,7 @@ CAMERA_OUTPUTS = tuple(name for head in CAMERA_HEADS for name in HEADS[head].out
 
 
 def check_heads(heads: Sequence[str]) -> None:
-    """Raises ValueError for unknown heads, and for such as don't say each of `CAMERA_OUTPUTS` or say it twice."""
+    """Raises ValueError for unknown heads, and for heads that don't say each of `CAMERA_OUTPUTS`, or one thing twice."""
     if unknown := set(heads) - set(HEADS):
         raise ValueError(f"heads: any of {', '.join(HEADS)}, not {sorted(unknown)}")
     said = [name for head in heads for name in HEADS[head].outputs]
