@@ -176,18 +176,16 @@ class Run:
         self._base = base
         torch.manual_seed(config.federation.seed)
         self._model = build(base.architecture[MODEL], release.read_weights(folder, base, MODEL))
-        if "semantic" in self._model.heads:  # it has learned nothing in the embedded world
-            self._model.replace_head("semantic", "fine_semantic")
         image = samples[0].image.shape[:2]
         patch = self._model.backbone.patch_size
         pixels = min(image[0] * image[1], MAX_PIXELS)
         self._size = fitted_size(pixels, image, patch)
         self._model.set_input_size(fitted_size(TRAINING_SCALE**2 * pixels, image, patch))
-        self._architecture = dict(self._model.architecture)
+        self._architecture = {**base.architecture[MODEL], "img_size": list(self._model.img_size)}
         self._graph = export_perception(self._full_size(weights_of(self._model)))
         scorer = Scorer(self._graph, samples, split.held_out)
         self._score = lambda weights, vehicles=(): scorer(weights_of(self._full_size(weights)), vehicles)
-        identity = f"{base.digest} {config.digest} {data} {split} {rounds} {self._architecture} {self._size}"
+        identity = f"{base.digest} {config.digest} {data} {split} {rounds} {self._size}"
         self._work = work / hashlib.sha256(identity.encode()).hexdigest()[:12]
 
     def _full_size(self, weights: Tensors) -> ViTPerception:

@@ -55,22 +55,6 @@ class DetectionHead(nn.Module):
         return logits, torch.cat((centres - sides[..., :2], centres + sides[..., 2:]), -1)
 
 
-class FineSemanticHead(nn.Module):
-    """Classes at stride 2, from maps at strides 4 and 8 together; each place tells its four pixels (Shi et al.,
-    "Real-time single image super-resolution using an efficient sub-pixel convolutional network", 2016).
-    """
-
-    def __init__(self, width: int, classes: int) -> None:
-        super().__init__()
-        self.tower = ConvNorm(width + width // 2, width)
-        self.classes = nn.Conv2d(width, 4 * classes, 1)
-
-    def forward(self, stride8: Tensor, stride4: Tensor) -> Tensor:
-        """(B, width, H/8, W/8) and (B, width / 2, H/4, W/4) → logits (B, classes, H/2, W/2)."""
-        up = functional.interpolate(stride8, size=stride4.shape[2:], mode="nearest")
-        return functional.pixel_shuffle(self.classes(self.tower(torch.cat((up, stride4), 1))), 2)
-
-
 def locations(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """Pixel coordinates (height·width, 2) x, y of the detection locations, row by row."""
     x = (torch.arange(width, device=device) + 0.5) * STRIDE
