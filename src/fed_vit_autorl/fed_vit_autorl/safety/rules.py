@@ -175,9 +175,13 @@ def traffic_light(s: Situation, a: Assumptions) -> Constraint | None:
 
 
 def speed_limit(s: Situation, a: Assumptions) -> Constraint | None:
-    """The limit here, and those ahead in time to brake for them at 2.0 m/s²; never above 30 m/s [F1]."""
+    """The limit here, and those ahead in time to brake for them at 2.0 m/s²; never above 30 m/s [F1].
+
+    What counts is the speed allowed where the ego is when it has responded: else it would be 1 m/s behind its braking.
+    """
     way, limit = s.speed_limits
-    reachable = np.sqrt(np.minimum(limit, a.max_speed) ** 2 + 2.0 * SPEED_BRAKE * np.maximum(way, 0.0))
+    left = np.maximum(way - s.speed * SPEED_RESPONSE_S, 0.0)
+    reachable = np.sqrt(np.minimum(limit, a.max_speed) ** 2 + 2.0 * SPEED_BRAKE * left)
     allowed = min(float(reachable.min(initial=np.inf)), a.max_speed) + SPEED_TOLERANCE
     return Constraint(Reason.SPEED_LIMIT, max((allowed - s.speed) / SPEED_RESPONSE_S, -a.comfortable_brake))
 
