@@ -81,9 +81,9 @@ def test_an_ego_far_from_its_route_has_none(y, yaw, on_it):
     assert found.reference is (ROAD if on_it else None)
 
 
-def test_the_limits_ahead_are_read_every_5_m():
+def test_the_limits_ahead_are_read_at_every_metre():
     way, limit = guide().speed_limits
-    assert way.tolist() == list(range(0, 60, 5))
+    assert way.tolist() == list(range(60))
     assert limit.tolist() == [14.0 if 10 + w < 40 else 8.0 for w in way]  # the 21st point, at 40 m, begins it
 
 

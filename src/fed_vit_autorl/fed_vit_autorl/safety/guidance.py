@@ -17,7 +17,7 @@ from .validation import path_fault
 
 PURSUIT_S, PURSUIT_LEAST_M = 0.9, 4.0
 LOOK_BEHIND_M = 2.0
-LIMITS_AHEAD_M = np.arange(0.0, 60.0, 5.0)
+LIMITS_AHEAD_M = np.arange(60.0)
 STRAIGHT_1_M = 1e-3
 NO_LIMITS = (np.zeros(0), np.zeros(0))
 
