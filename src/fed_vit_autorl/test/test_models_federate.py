@@ -14,7 +14,7 @@ from fed_vit_autorl.files import write_file
 from fed_vit_autorl.models import federate as command
 from fed_vit_autorl.models import fleet_training
 from fed_vit_autorl.models.export import weights_of
-from fed_vit_autorl.models.federate import Split, federate, fitted_size
+from fed_vit_autorl.models.federate import Split, federate, fitted_patch, fitted_size
 from fed_vit_autorl.models.fleet_training import FleetTraining
 from fed_vit_autorl.models.losses import semantic_loss
 from fed_vit_autorl.models.packaging import perception_files
@@ -155,6 +155,11 @@ def test_the_end_of_each_drive_is_held_out():
 def test_the_model_takes_the_pictures_shape_at_the_same_cost():
     assert fitted_size(352 * 480, (360, 480), 16) == (352, 480)
     assert fitted_size(192 * 320, (480, 800), 16) == (192, 320)
+
+
+def test_patches_grow_with_the_picture_so_that_their_number_stays():
+    model = ViTPerception(**TINY)  # 32 x 64 pixels
+    assert [fitted_patch(factor**2 * 32 * 64, model) for factor in (0.5, 1, 1.3, 2, 4.1)] == [16, 16, 16, 32, 64]
 
 
 def test_rare_classes_count_in_the_semantic_loss():

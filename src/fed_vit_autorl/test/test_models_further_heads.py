@@ -22,10 +22,13 @@ SIZE = (64, 96)
 CAMERA = CameraModel(96, 64, np.array([[48.0, 0, 48], [0, 48, 32], [0, 0, 1]]), base_from_optical(1.2, 0.0, 1.5))
 
 
-def everything():
+def everything(semantic: str = "fine_semantic"):
+    """All heads, semantic classes said by the one of that name."""
     torch.manual_seed(0)
     options = {"patch_size": 16, "num_classes": 0, "embed_dim": 48, "depth": 2, "num_heads": 3, "stem": "conv"}
-    return ViTPerception(SIZE, **options, heads=tuple(HEADS))
+    return ViTPerception(
+        SIZE, **options, heads=[name for name in HEADS if not name.endswith("semantic") or name == semantic]
+    )
 
 
 def scene(risky: bool) -> Sample:
@@ -112,6 +115,21 @@ def test_labels_that_nobody_has_train_nothing():
 
 
 def test_heads_that_do_not_exist_or_must_exist_are_refused():
-    for heads in ((*CAMERA_HEADS, "smell"), ("detection",)):
+    for heads in ((*CAMERA_HEADS, "smell"), ("detection",), (*CAMERA_HEADS, "fine_semantic")):
         with pytest.raises(ValueError, match="heads"):
             ViTPerception(SIZE, 16, 0, 48, 1, 3, heads=heads)
+
+
+def test_a_head_is_replaced_by_one_that_says_the_same_finer_and_the_rest_stays():
+    model = everything("semantic").eval()
+    picture = torch.rand(1, 3, *SIZE)
+    before = dict(zip(model.outputs, model(picture), strict=True))
+    model.replace_head("semantic", "fine_semantic")
+    after = dict(zip(model.outputs, model(picture), strict=True))
+    assert before["semantic"].shape[2:] == (16, 24)
+    assert after["semantic"].shape[2:] == (32, 48)
+    assert all(torch.equal(after[name], before[name]) for name in before if name != "semantic")
+    again = ViTPerception(**model.architecture)
+    again.load_state_dict(model.state_dict())
+    with pytest.raises(ValueError, match="says"):
+        model.replace_head("masks", "risk")

@@ -54,6 +54,21 @@ def test_another_input_size_resamples_the_positions():
         model.set_input_size((100, 160))
 
 
+def test_larger_patches_say_the_same_of_the_same_picture_enlarged():
+    model = ViTPerception((64, 96), **SMALL).eval()
+    grid = torch.rand(1, 3, 4, 6)  # of one colour within a patch, so that enlarging changes nothing
+    tokens, *_ = model.see(torch.nn.functional.interpolate(grid, scale_factor=16))
+    model.set_input_size((128, 192), patch_size=32)
+    larger, *_ = model.see(torch.nn.functional.interpolate(grid, scale_factor=32))
+    torch.testing.assert_close(larger, tokens, atol=1e-4, rtol=1e-4)
+    again = ViTPerception(**model.architecture)
+    again.load_state_dict(model.state_dict())
+    with pytest.raises(ValueError, match="multiple of the patch size 32"):
+        model.set_input_size((80, 96))
+    with pytest.raises(ValueError, match="vit_tiny"):
+        ViTPerception(64, backbone="vit_tiny_patch16_224").set_input_size((64, 64), patch_size=8)
+
+
 @pytest.mark.parametrize(
     "options", [{"img_size": 100}, {"stem": "other"}, {"stem": "conv", "backbone": "vit_tiny_patch16_224"}]
 )

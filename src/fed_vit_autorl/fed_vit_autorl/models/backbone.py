@@ -116,13 +116,19 @@ class Backbone(nn.Module):
             self.register_buffer("mean", mean, persistent=False)
             self.register_buffer("gain", 1 / deviation, persistent=False)
 
-    def set_input_size(self, img_size: tuple[int, int]) -> None:
-        """Take images of another size (H, W) from now on; positional embeddings are resampled (bicubic)."""
-        if any(side % self.patch_size for side in img_size):
-            raise ValueError(f"{img_size} is no multiple of the patch size {self.patch_size}")
+    def set_input_size(self, img_size: tuple[int, int], patch_size: int = 0) -> None:
+        """Take images of another size (H, W) from now on, and cut them into patches of another size where one is given.
+
+        Positional embeddings are resampled (bicubic), and so are the weights of the patches, by the pseudo-inverse that
+        keeps what they say of an enlarged patch (Beyer et al., FlexiViT, 2023).
+        """
+        patch_size = patch_size or self.patch_size
+        if any(side % patch_size for side in img_size) or patch_size % 8:
+            raise ValueError(f"{img_size} is no multiple of the patch size {patch_size}, or that none of 8")
         scale = 8 if self.stem == "conv" else 1
-        self.vit.set_input_size(img_size=tuple(side // scale for side in img_size))
-        self.img_size = tuple(img_size)
+        sides = tuple(side // scale for side in img_size)
+        self.vit.set_input_size(sides, None if patch_size == self.patch_size else (patch_size // scale,) * 2)
+        self.img_size, self.patch_size = tuple(img_size), patch_size
 
     def forward(
         self, image: Tensor, others: Tensor | None = None, fusion_layer: int = 0, painted: Tensor | None = None

@@ -89,6 +89,15 @@ def fitted_size(pixels: float, image: tuple[int, int], patch: int) -> tuple[int,
     return tuple(max(round(side / patch), 1) * patch for side in (height, height * image[1] / image[0]))
 
 
+def fitted_patch(pixels: float, model: ViTPerception) -> int:
+    """Side of the patches, the model's own or twice, four times …, of which about as many cover so many pixels as cover
+    the pictures that the model has learned from: its attention then looks at as large a part of a scene as it did, and
+    costs no more.
+    """
+    height, width = model.img_size
+    return model.backbone.patch_size * 2 ** max(round(np.log2(pixels / (height * width)) / 2), 0)
+
+
 @click.command()
 @click.option("--data", required=True, help="camvid:DIR or store:DIR; every source in it is a vehicle.")
 @click.option("--rounds", type=click.IntRange(1), default=30, show_default=True)
@@ -176,16 +185,18 @@ class Run:
         self._base = base
         torch.manual_seed(config.federation.seed)
         self._model = build(base.architecture[MODEL], release.read_weights(folder, base, MODEL))
+        if "semantic" in self._model.heads:  # it has learned nothing in the embedded world
+            self._model.replace_head("semantic", "fine_semantic")
         image = samples[0].image.shape[:2]
-        patch = self._model.backbone.patch_size
         pixels = min(image[0] * image[1], MAX_PIXELS)
+        patch = fitted_patch(pixels, self._model)
         self._size = fitted_size(pixels, image, patch)
-        self._model.set_input_size(fitted_size(TRAINING_SCALE**2 * pixels, image, patch))
-        self._architecture = {**base.architecture[MODEL], "img_size": list(self._model.img_size)}
+        self._model.set_input_size(fitted_size(TRAINING_SCALE**2 * pixels, image, patch), patch)
+        self._architecture = dict(self._model.architecture)
         self._graph = export_perception(self._full_size(weights_of(self._model)))
         scorer = Scorer(self._graph, samples, split.held_out)
         self._score = lambda weights, vehicles=(): scorer(weights_of(self._full_size(weights)), vehicles)
-        identity = f"{base.digest} {config.digest} {data} {split} {rounds} {self._size}"
+        identity = f"{base.digest} {config.digest} {data} {split} {rounds} {self._architecture} {self._size}"
         self._work = work / hashlib.sha256(identity.encode()).hexdigest()[:12]
 
     def _full_size(self, weights: Tensors) -> ViTPerception:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional
 from fed_vit_autorl.data.classes import MASKS, OBJECT_CLASSES, SEMANTIC_CLASSES, UNLABELLED
 
 from .further_heads import OccupancyHead, SolidHead
-from .heads import STRIDE, DetectionHead
+from .heads import STRIDE, DetectionHead, FineSemanticHead
 from .losses import Targets, assign, at_mask_stride, detection_loss, mask_loss, rare_loss, semantic_loss
 
 Raw = dict[str, Tensor]
@@ -55,6 +55,10 @@ def _detection_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor
     grid = size[0] // STRIDE, size[1] // STRIDE
     class_loss, box_loss = detection_loss(raw["logits"], raw["boxes"], targets, grid)
     return {"class": class_loss, "box": 2 * box_loss}
+
+
+def _semantic_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor]:
+    return {"semantic": semantic_loss(raw["semantic"], targets.semantic)}
 
 
 def _solid_parts(raw: Raw, targets: Targets, size: Size) -> dict[str, Tensor]:
@@ -115,7 +119,14 @@ HEADS: dict[str, Head] = {
         lambda module, seen: {"semantic": module(seen.stride4)},
         ("semantic",),
         lambda raw, size: (raw["semantic"],),
-        lambda raw, targets, size: {"semantic": semantic_loss(raw["semantic"], targets.semantic)},
+        _semantic_parts,
+    ),
+    "fine_semantic": Head(
+        lambda tokens, width: FineSemanticHead(width, len(SEMANTIC_CLASSES)),
+        lambda module, seen: {"semantic": module(seen.stride8, seen.stride4)},
+        ("semantic",),
+        lambda raw, size: (raw["semantic"],),
+        _semantic_parts,
     ),
     "solids": Head(
         lambda tokens, width: SolidHead(width),
@@ -147,4 +158,22 @@ HEADS: dict[str, Head] = {
     ),
 }
 CAMERA_HEADS = ("detection", "masks", "semantic")
-"""What every perception model has, because nodes, evaluators and policies read it."""
+"""What a perception model has if nothing else is asked for."""
+CAMERA_OUTPUTS = tuple(name for head in CAMERA_HEADS for name in HEADS[head].outputs)
+"""What every perception model says, by whichever head, because nodes, evaluators and policies read it."""
+
+
+def check_heads(heads: Sequence[str]) -> None:
+    """Raises ValueError for unknown heads, and for such as don't say each of `CAMERA_OUTPUTS` or say it twice."""
+    if unknown := set(heads) - set(HEADS):
+        raise ValueError(f"heads: any of {', '.join(HEADS)}, not {sorted(unknown)}")
+    said = [name for head in heads for name in HEADS[head].outputs]
+    if missing := set(CAMERA_OUTPUTS) - set(said):
+        raise ValueError(f"heads: none of {', '.join(heads)} says {', '.join(sorted(missing))}")
+    if len(set(said)) < len(said):
+        raise ValueError(f"heads: two of {', '.join(heads)} say the same")
+
+
+def in_order(heads: Sequence[str]) -> tuple[str, ...]:
+    """The heads as the registry has them, in which they are exported."""
+    return tuple(sorted(heads, key=list(HEADS).index))

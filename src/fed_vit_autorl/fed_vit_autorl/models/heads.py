@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .backbone import DETAIL_WIDTHS, ConvNorm
+from .backbone import DETAIL_WIDTHS, ConvNorm, GroupNorm
 
 STRIDE = 8
 """Pixels between two detection locations."""
@@ -53,6 +53,42 @@ class DetectionHead(nn.Module):
         sides = functional.softplus(self.sides(features)).flatten(2).transpose(1, 2) * STRIDE
         centres = locations(*features.shape[2:], device=features.device)
         return logits, torch.cat((centres - sides[..., :2], centres + sides[..., 2:]), -1)
+
+
+class Context(nn.Module):
+    """Adds to a map what lies around each place: a depthwise convolution, dilated, then one across the channels
+    (Yu and Koltun, "Multi-scale context aggregation by dilated convolutions", 2016).
+    """
+
+    def __init__(self, width: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.around = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, groups=width, bias=False)
+        self.across = nn.Conv2d(width, width, 1, bias=False)
+        self.norms = nn.ModuleList(GroupNorm(8, width) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        around = functional.relu(self.norms[0](self.around(x)))
+        return functional.relu(x + self.norms[1](self.across(around)))
+
+
+class FineSemanticHead(nn.Module):
+    """Classes at stride 2: context at stride 8, detail at stride 4, and each place there tells its four pixels (Shi et
+    al., "Real-time single image super-resolution using an efficient sub-pixel convolutional network", 2016).
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.widen = nn.Conv2d(width, 2 * width, 1)
+        self.context = nn.Sequential(*(Context(2 * width, dilation) for dilation in (1, 2, 4)))
+        self.from_context, self.from_detail = nn.Conv2d(2 * width, width, 1), nn.Conv2d(width // 2, width, 1)
+        self.detail = nn.Sequential(ConvNorm(width, width), Context(width))
+        self.classes = nn.Conv2d(width, 4 * classes, 1)
+
+    def forward(self, stride8: Tensor, stride4: Tensor) -> Tensor:
+        """(B, width, H/8, W/8) and (B, width / 2, H/4, W/4) → logits (B, classes, H/2, W/2)."""
+        context = self.from_context(self.context(functional.relu(self.widen(stride8))))
+        up = functional.interpolate(context, size=stride4.shape[2:], mode="bilinear", align_corners=False)
+        return functional.pixel_shuffle(self.classes(self.detail(functional.relu(up + self.from_detail(stride4)))), 2)
 
 
 def locations(height: int, width: int, device: torch.device | None = None) -> Tensor:

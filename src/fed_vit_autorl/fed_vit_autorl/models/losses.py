@@ -137,13 +137,15 @@ def balanced_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def semantic_loss(logits: Tensor, semantic: Tensor) -> Tensor:
-    """`balanced_loss` at twice the resolution of the logits, for poles and signs are narrower than a mask's pixel.
+    """`balanced_loss` at half the picture's resolution, for poles and signs are narrower than a mask's pixel.
 
-    logits (B, C, h, w); semantic uint8 (B, H, W) at full size.
+    logits (B, C, h, w) of any resolution; semantic uint8 (B, H, W) at full size.
     """
     stride = MASK_STRIDE // 2
-    logits = functional.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
-    return balanced_loss(logits, semantic[..., stride // 2 :: stride, stride // 2 :: stride])
+    wanted = semantic[..., stride // 2 :: stride, stride // 2 :: stride]
+    return balanced_loss(
+        functional.interpolate(logits, size=wanted.shape[1:], mode="bilinear", align_corners=False), wanted
+    )
 
 
 def rare_loss(logits: Tensor, mask: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone
-from .head_registry import CAMERA_HEADS, HEADS, Features
+from .head_registry import CAMERA_HEADS, CAMERA_OUTPUTS, HEADS, Features, check_heads, in_order
 from .heads import Pyramid
 from .losses import Targets
 
-OUTPUTS = (*(name for head in CAMERA_HEADS for name in HEADS[head].outputs), "features")
+OUTPUTS = (*CAMERA_OUTPUTS, "features")
 """Names of the outputs of every perception model, in order; further heads and a classifier add theirs."""
 
 
@@ -60,9 +60,8 @@ class ViTPerception(nn.Module):
             "heads": list(heads),
             "merged_tokens": merged_tokens,
         }
-        if unknown := set(heads) - set(HEADS) or set(CAMERA_HEADS) - set(heads):
-            raise ValueError(f"heads: {', '.join(CAMERA_HEADS)} and any of {', '.join(HEADS)}, not {sorted(unknown)}")
-        self.heads = tuple(sorted(heads, key=list(HEADS).index))
+        check_heads(heads)
+        self.heads = in_order(heads)
         self.backbone = Backbone(
             size, patch_size, embed_dim, depth, num_heads, stem, backbone, pretrained, merged_tokens
         )
@@ -74,7 +73,7 @@ class ViTPerception(nn.Module):
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what `forward` returns."""
-        further = [name for head in self.heads[len(CAMERA_HEADS) :] for name in HEADS[head].outputs]
+        further = [name for head in self.heads for name in HEADS[head].outputs if name not in CAMERA_OUTPUTS]
         return (*OUTPUTS, *further) if self.classifier is None else (*OUTPUTS, *further, "classes")
 
     @property
@@ -87,10 +86,23 @@ class ViTPerception(nn.Module):
         """One of each input by name: a black image, no LiDAR returns."""
         return {"image": torch.zeros(1, 3, *self.img_size)}
 
-    def set_input_size(self, img_size: Sequence[int]) -> None:
-        """Take images of (height, width) pixels from now on; positional embeddings are resampled."""
-        self.backbone.set_input_size(tuple(img_size))
-        self.architecture["img_size"] = list(img_size)
+    def set_input_size(self, img_size: Sequence[int], patch_size: int = 0) -> None:
+        """Take images of (height, width) pixels from now on, in patches of another size where one is given; see
+        `Backbone`. Raises ValueError for sizes that don't fit together, and for other patches of a backbone by name.
+        """
+        if patch_size and self.architecture["backbone"]:
+            raise ValueError(f"the patches of {self.architecture['backbone']} are what its name says")
+        self.backbone.set_input_size(tuple(img_size), patch_size)
+        self.architecture |= {"img_size": list(img_size), "patch_size": self.backbone.patch_size}
+
+    def replace_head(self, name: str, other: str) -> None:
+        """Say by the head `other`, which has learned nothing yet, what `name` has said. Raises ValueError where it
+        doesn't say the same."""
+        heads = [other if head == name else head for head in self.heads]
+        check_heads(heads)
+        delattr(self, name)
+        self.add_module(other, HEADS[other].make(self.backbone.width, self.architecture["head_width"]))
+        self.heads, self.architecture["heads"] = in_order(heads), heads
 
     def see(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens and detail maps of the inputs, as `Backbone.forward`."""
@@ -99,7 +111,7 @@ class ViTPerception(nn.Module):
     def raw(self, *inputs: Tensor) -> dict[str, Tensor]:
         """What the losses need, from an image (B, 3, H, W) in [0, 1] RGB.
 
-        `logits` (B, N, C), `boxes` (B, N, 4) xyxy in pixels, `masks` (B, 3, H/4, W/4) and `semantic` (B, 11, H/4, W/4),
+        `logits` (B, N, C), `boxes` (B, N, 4) xyxy in pixels, `masks` (B, 3, H/4, W/4) and `semantic` (B, 11, h, w),
         both logits, what the further heads give, and `features` (B, D).
         """
         tokens, fine, coarse = self.see(*inputs)
@@ -119,12 +131,14 @@ class ViTPerception(nn.Module):
         """What `outputs` names, for an image (B, 3, H, W) in [0, 1] RGB.
 
         boxes (B, N, 4) xyxy in pixels inside the image, scores (B, N, C), probabilities of each mask (B, 1, H/4, W/4),
-        semantic (B, 11, H/4, W/4) logits, features (B, D). Of the further heads: solids (B, N, 8) as `SolidHead`,
+        semantic (B, 11, h, w) logits, features (B, D). Of the further heads: solids (B, N, 8) as `SolidHead`,
         probabilities occupancy (B, 1, 32, 32), motion (B, 1, H/4, W/4) and risk (B, 1). classes (B, num_classes)
         logits where there is a classifier.
         """
         raw = self.raw(*inputs)
-        camera, further = self.heads[: len(CAMERA_HEADS)], self.heads[len(CAMERA_HEADS) :]
-        outputs = [out for name in camera for out in HEADS[name].finish(raw, self.img_size)] + [raw["features"]]
-        outputs += [out for name in further for out in HEADS[name].finish(raw, self.img_size)]
-        return tuple(outputs) if self.classifier is None else (*outputs, self.classifier(raw["features"]))
+        said = {"features": raw["features"]}
+        for name in self.heads:
+            said |= dict(zip(HEADS[name].outputs, HEADS[name].finish(raw, self.img_size), strict=True))
+        if self.classifier is not None:
+            said["classes"] = self.classifier(raw["features"])
+        return tuple(said[name] for name in self.outputs)
