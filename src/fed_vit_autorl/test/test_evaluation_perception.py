@@ -1,9 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fed_vit_autorl.data.classes import SEMANTIC_CLASSES
 from fed_vit_autorl.data.sample import CameraModel, Labels, Sample
-from fed_vit_autorl.evaluation.perception import Perceived, PerceptionEvaluator, fairness, robustness, setting_of
+from fed_vit_autorl.evaluation.perception import (
+    Perceived,
+    PerceptionEvaluator,
+    fairness,
+    left_out,
+    robustness,
+    setting_of,
+)
 from fed_vit_autorl.evaluation.segmentation import Confusion, mean_iou
 
 W, H = 64, 48
@@ -120,6 +129,16 @@ def test_robustness_tells_what_is_kept():
     found = robustness(oracle, [sample()], {"dark": darken, "none": lambda clean, _: clean})
     assert found["dark"]["kept"]["map50"] == 0
     assert found["none"]["kept"]["free_space_iou"] == pytest.approx(1)
+
+
+def test_figures_without_each_part_are_those_of_the_others():
+    seen, missed = [sample(), sample()], [replace(sample(), image=BLACK)]
+    whole, without = left_out(oracle, [seen, missed])
+    assert (whole["samples"], without[0]["samples"], without[1]["samples"]) == (3, 1, 2)
+    assert whole["map50"] == pytest.approx(PerceptionEvaluator().evaluate(oracle, seen + missed)["map50"])
+    assert (without[0]["map50"], without[1]["map50"]) == pytest.approx((0, 1))
+    # a third of what is labelled as free was seen black
+    assert (whole["free_space_iou"], without[1]["free_space_iou"]) == pytest.approx((2 / 3, 1))
 
 
 def test_no_labels_or_no_samples_is_said():

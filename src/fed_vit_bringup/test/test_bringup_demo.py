@@ -18,6 +18,7 @@ from fed_vit_bringup.demo.narrator import Narrator
 from fed_vit_bringup.demo.observer import Observed, ReleaseSeen
 from fed_vit_bringup.demo.records import latency_summary, read_commands, read_observed, runs_release
 from fed_vit_bringup.demo.run import Interrupted, Plan, _prepare
+from fed_vit_bringup.demo.scenes import METRICS
 
 ROWS = """stamp,latency_ms,speed,steering_angle,throttle,brake,reason,model
 1.00,40.0,5.0,0.0,0.3,0.0,,2-abc
@@ -58,6 +59,7 @@ def test_a_release_is_in_use_once_perception_says_so(drive):
 
 def test_the_page_needs_no_other_file_and_shows_the_figures(drive, tmp_path):
     metrics = {"map50": 0.5, "free_space_iou": 0.9}
+    change = {"map50": [0.012, 0.003, 0.021], "free_space_iou": [-0.002, -0.004, 0.0]}
     result = {
         "rounds": 3,
         "updates": {"accepted": 6, "rejected": 0, "lost": 0},
@@ -74,7 +76,7 @@ def test_the_page_needs_no_other_file_and_shows_the_figures(drive, tmp_path):
         "latency_ms": {"p50": 50.0, "p95": 60.0, "p99": 60.0, "max": 60.0},
         "bytes_per_update": 2048.0,
         "bytes_dense_float32": 3 * 2**20,
-        "perception": {"noon": {"before": metrics, "after": metrics}},
+        "perception": {"noon": {"before": metrics, "after": metrics, "change": change}},
         "releases": [{"version": 1, "perception": {"noon": metrics}}],
         "seconds": 61.0,
         "machine": {"cores": 2, "cpu": "a <fast> one"},
@@ -83,9 +85,21 @@ def test_the_page_needs_no_other_file_and_shows_the_figures(drive, tmp_path):
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "a &lt;fast&gt; one" in page
     assert "2 KiB" in page
+    assert 'class="number good">+1.20 ± 0.90<' in page
+    assert 'class="number ">-0.20 ± 0.20<' in page
     assert "data:video/mp4;base64," in page
     assert page.count("data:image/png;base64,") == 3
     assert json.loads((tmp_path / "report.json").read_text())["updates"]["accepted"] == 6
+
+
+def test_a_change_is_told_with_what_the_choice_of_scenes_explains():
+    def seen(shift, *parts):
+        return scenes.Seen({metric: 0.5 + shift for metric in METRICS}, [dict.fromkeys(METRICS, v) for v in parts])
+
+    same = scenes.change(seen(0, 0.4, 0.5, 0.6), seen(0.1, 0.5, 0.6, 0.7))  # every part shows it alike
+    assert same["map50"] == pytest.approx([0.1, 0.1, 0.1])
+    value, low, high = scenes.change(seen(0, 0.5, 0.5, 0.5), seen(0.1, 0.5, 0.6, 0.7))["free_space_iou"]
+    assert low < 0 < value < high  # one part of three decides it
 
 
 def test_an_update_that_a_vehicle_sent_and_nobody_has_is_lost(tmp_path, monkeypatch):

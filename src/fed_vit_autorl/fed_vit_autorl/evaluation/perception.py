@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.classes import MASKS, SEMANTIC_CLASSES
-from ..data.sample import Sample
+from ..data.sample import Labels, Sample
 from .detection import Frame, average_precision, calibration_error, match
 from .segmentation import Confusion, mean_iou
 
@@ -43,6 +43,24 @@ Perceive = Callable[[Sample], Perceived]
 Corruption = Callable[[Sample, np.random.Generator], Sample]
 
 
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """What was seen in one sample, beside its labels; None and no entry where nothing is labelled or said."""
+
+    labels: Labels
+    frame: Frame | None
+    masks: Mapping[str, NDArray[np.bool_]]
+    semantic: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, sample: Sample, perceived: Perceived) -> _Compared:
+        """Raises ValueError for a sample without labels."""
+        if sample.labels is None:
+            raise ValueError(f"a sample of {sample.source or 'an unnamed source'} has no labels to evaluate against")
+        semantic = None if sample.labels.semantic is None else _semantic(sample, perceived)
+        return cls(sample.labels, _frame(sample.labels, perceived), _masks(sample, perceived), semantic)
+
+
 class _Tally:
     """All counts of one group of samples."""
 
@@ -52,11 +70,38 @@ class _Tally:
         self.masks = {name: Confusion(2) for name in MASKS}
         self.semantic = Confusion(len(SEMANTIC_CLASSES))
 
+    def add(self, compared: _Compared) -> None:
+        """Counts one sample."""
+        self.samples += 1
+        if compared.frame:
+            self.frames.append(compared.frame)
+        for name, mask in compared.masks.items():
+            self.masks[name].add(mask, getattr(compared.labels, name))
+        if compared.semantic is not None:
+            self.semantic.add(compared.semantic, compared.labels.semantic)
+
+    @classmethod
+    def sum(cls, tallies: Iterable[_Tally]) -> _Tally:
+        """Of all the groups together."""
+        total = cls()
+        for tally in tallies:
+            total.samples += tally.samples
+            total.frames += tally.frames
+            for name, confusion in tally.masks.items():
+                total.masks[name].counts += confusion.counts
+            total.semantic.counts += tally.semantic.counts
+        return total
+
     def result(self) -> dict:
-        """The figures that the labels of this group allow."""
+        """The figures that the labels of this group allow, calibration included."""
+        calibration = {"detection_ece": _detection_ece(self.frames)} if self.frames else {}
+        return self.figures() | calibration
+
+    def figures(self) -> dict:
+        """Those of objects and masks."""
         found: dict = {"samples": self.samples}
         if self.frames:
-            found |= average_precision(self.frames) | {"detection_ece": _detection_ece(self.frames)}
+            found |= average_precision(self.frames)
         found |= {f"{name}_iou": float(c.iou[1]) for name, c in self.masks.items() if c.counts.any()}
         if self.semantic.counts.any():
             semantic = mean_iou(self.semantic, SEMANTIC_CLASSES)
@@ -80,8 +125,7 @@ class PerceptionEvaluator:
 
     def add(self, sample: Sample, perceived: Perceived, latency_s: float | None = None) -> None:
         """Counts one sample. Raises ValueError if it has no labels."""
-        if sample.labels is None:
-            raise ValueError(f"a sample of {sample.source or 'an unnamed source'} has no labels to evaluate against")
+        compared = _Compared.of(sample, perceived)
         if latency_s is not None:
             self._latency_s.append(latency_s)
         tallies = [self._whole]
@@ -90,15 +134,8 @@ class PerceptionEvaluator:
             names["by_setting"] = setting
         for group, name in names.items():
             tallies.append(self._groups[group].setdefault(name, _Tally()))
-        frame, masks, semantic = _frame(sample, perceived), _masks(sample, perceived), _semantic(sample, perceived)
         for tally in tallies:
-            tally.samples += 1
-            if frame:
-                tally.frames.append(frame)
-            for name, mask in masks.items():
-                tally.masks[name].add(mask, getattr(sample.labels, name))
-            if semantic is not None and sample.labels.semantic is not None:
-                tally.semantic.add(semantic, sample.labels.semantic)
+            tally.add(compared)
 
     def evaluate(self, perceive: Perceive, samples: Iterable[Sample]) -> dict:
         """Runs `perceive` on every sample, timed, and returns `result`."""
@@ -122,6 +159,21 @@ class PerceptionEvaluator:
             p50, p95, p99 = np.percentile(milliseconds, (50, 95, 99))
             found["latency_ms"] = {"p50": p50, "p95": p95, "p99": p99, "max": milliseconds.max()}
         return found | {"fairness": fairness(found["by_setting"])}
+
+
+def left_out(perceive: Perceive, parts: Iterable[Iterable[Sample]]) -> tuple[dict, list[dict]]:
+    """The figures on all parts of the samples together, and on all but each of them in turn (for `uncertainty`).
+
+    Raises ValueError for a sample without labels.
+    """
+    tallies = []
+    for part in parts:
+        tally = _Tally()
+        for sample in part:
+            tally.add(_Compared.of(sample, perceive(sample)))
+        tallies.append(tally)
+    others = (tallies[:number] + tallies[number + 1 :] for number in range(len(tallies)))
+    return _Tally.sum(tallies).figures(), [_Tally.sum(rest).figures() for rest in others]
 
 
 def setting_of(sample: Sample) -> str:
@@ -153,9 +205,8 @@ def robustness(perceive: Perceive, samples: list[Sample], corruptions: Mapping[s
     return found
 
 
-def _frame(sample: Sample, perceived: Perceived) -> Frame | None:
-    labels = sample.labels
-    if labels is None or not labels.objects_known:
+def _frame(labels: Labels, perceived: Perceived) -> Frame | None:
+    if not labels.objects_known:
         return None
     return Frame(perceived.boxes, perceived.scores, perceived.classes, labels.boxes, labels.classes, labels.ignored)
 

@@ -202,18 +202,22 @@ def _line(plan: Plan, state: Mapping, done: int, latest: int, completion: Mappin
     return f"round {min(done + 1, plan.rounds)} of {plan.rounds}, release {latest}; {vehicles}"
 
 
-def _releases(plan: Plan, held_out: Path, domains: Sequence[str], tell: scenes.Report) -> list[dict]:
-    """Every release of the run, the first included, and what it is worth on the held-out scenes of each domain."""
+def _releases(
+    plan: Plan, held_out: Path, domains: Sequence[str], tell: scenes.Report
+) -> list[tuple[int, dict[str, scenes.Seen]]]:
+    """The version of every release of the run, the first included, and what it is worth on the held-out scenes of each
+    domain.
+    """
     keys = [plan.trusted_keys, plan.vehicles / next(iter(plan.domains)) / "identity" / "release_keys"]
     folders = sorted((plan.aggregator / "releases").glob("[0-9]*"), key=lambda path: int(path.name))
     found = scenes.figures(folders, keys, held_out, domains, tell)
-    return [{"version": int(folder.name), "perception": each} for folder, each in zip(folders, found, strict=True)]
+    return [(int(folder.name), each) for folder, each in zip(folders, found, strict=True)]
 
 
 def _figures(
     plan: Plan,
     fleet: fleet_config.FleetConfig,
-    releases: list[dict],
+    releases: list[tuple[int, dict[str, scenes.Seen]]],
     logs: Mapping[str, CommandLog],
     complete: bool,
 ) -> dict:
@@ -224,7 +228,7 @@ def _figures(
         {vehicle: plan.vehicles / vehicle / "state" for vehicle in plan.domains},
         fleet.federation.run,
     )
-    first, last = releases[0]["perception"], releases[-1]["perception"]
+    (_, first), (_, last) = releases[0], releases[-1]
     return {
         "complete": complete,
         "rounds": accounts.rounds,
@@ -243,7 +247,17 @@ def _figures(
         "latency_ms": latency_summary(list(logs.values())),
         "bytes_per_update": accounts.bytes_per_update,
         "bytes_dense_float32": dense_bytes(plan.release, plan.trusted_keys, fleet.federation.trainable),
-        "perception": {domain: {"before": first[domain], "after": last[domain]} for domain in first},
-        "releases": releases,
+        "perception": {
+            domain: {
+                "before": first[domain].all,
+                "after": last[domain].all,
+                "change": scenes.change(first[domain], last[domain]),
+            }
+            for domain in first
+        },
+        "releases": [
+            {"version": version, "perception": {domain: seen.all for domain, seen in found.items()}}
+            for version, found in releases
+        ],
         "machine": machine(),
     }
