@@ -1,7 +1,9 @@
 """Child processes that never outlive the program that started them."""
 
+import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Sequence
 
 # The parent may have died before the kernel was asked to tell: then the command doesn't start at all.
@@ -16,3 +18,16 @@ def dying_with_parent(command: Sequence[str]) -> list[str]:
     if shutil.which("setpriv") is None:
         return list(command)
     return ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _IF_PARENT_LIVES, str(os.getpid()), *command]
+
+
+def end_with_parent() -> None:
+    """What a pool's processes begin with: each ends with the program that started it, however that ends.
+
+    The kernel's word (`dying_with_parent`) would come when the thread ends that a pool happened to start it from.
+    """
+    threading.Thread(target=_end_after_parent, daemon=True).start()
+
+
+def _end_after_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 
 from fed_vit_autorl.data.sample import Sample
 from fed_vit_autorl.data.store import ExperienceStore
+from fed_vit_autorl.deployment.processes import end_with_parent
 from fed_vit_autorl.reinforcement import closed_loop
 from fed_vit_autorl.reinforcement.drivers import ExpertDriver
 from fed_vit_autorl.simulation.config import EgoConfig, WorldConfig
@@ -95,7 +96,7 @@ def collect(job: tuple[Drive, Path]) -> int:
 def collect_all(drives: Sequence[Drive], work: Path, jobs: int, bar: Bar) -> list[Path]:
     """One folder of samples per drive below `work`, named by what it holds; only what is missing is driven."""
     folders = [work / hashlib.sha256(msgspec.json.encode(drive)).hexdigest()[:12] for drive in drives]
-    with get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:
+    with get_context("spawn").Pool(jobs, end_with_parent, maxtasksperchild=1) as pool:
         collected = pool.imap_unordered(collect, zip(drives, folders, strict=True))
         for _ in bar.track(collected, len(drives), description=f"collecting {work.name}"):
             pass

@@ -19,6 +19,7 @@ from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.data.datasets import Dataset, Purpose, Subset, open_dataset
 from fed_vit_autorl.deployment import fleet_config, keys, release
 from fed_vit_autorl.deployment.fleet_config import FleetConfig
+from fed_vit_autorl.deployment.processes import end_with_parent
 from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.evaluation.perceive import perceive_with
@@ -147,7 +148,7 @@ def federate(
         samples = open_dataset(data, Purpose.TRAIN)
         split = Split.of(samples.sources, hold_out)
         run = Run(settings, data, samples, split, rounds, verified(model, trusted), model, work)
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as workers:
+        with ProcessPoolExecutor(jobs, get_context("spawn"), end_with_parent) as workers:
             fleet = run.training("fleet", split.train)
             weights = fleet.run(workers, _show("fleet"))
             result = run.result(fleet)

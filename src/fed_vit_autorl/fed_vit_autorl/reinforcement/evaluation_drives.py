@@ -12,6 +12,7 @@ import numpy as np
 
 from fed_vit_autorl.cli.output import CommandError
 from fed_vit_autorl.deployment import keys, release
+from fed_vit_autorl.deployment.processes import end_with_parent
 from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.edge.perceiver import Perceiver
@@ -135,7 +136,7 @@ def drive_all(tasks: list[Task], jobs: int) -> None:
     missing = [task for task in tasks if not task.log.exists()]
     towns = [list(group) for _, group in groupby(missing, key=lambda task: (task.variant, task.town))]
     click.echo(f"{len(missing)} of {len(tasks)} drives to go", err=True)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), end_with_parent) as pool:
         for _ in pool.map(run_town, towns):
             pass
 

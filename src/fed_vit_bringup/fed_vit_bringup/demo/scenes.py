@@ -13,6 +13,7 @@ from typing import TypeVar
 from fed_vit_autorl.data.store import Key, SampleFolder
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.keys import load_public_keys
+from fed_vit_autorl.deployment.processes import end_with_parent
 from fed_vit_autorl.evaluation.reference import evaluate_parts
 from fed_vit_autorl.evaluation.uncertainty import interval
 from fed_vit_autorl.models.collect import Drive, collect
@@ -88,7 +89,7 @@ def _metrics(found: Mapping[str, float]) -> dict[str, float]:
 def _each(do: Callable[[Job], Result], jobs: Sequence[Job], report: Report) -> list[Result]:
     """What ``do`` makes of each job, a process for each at a time on every core: a process can hold one world only."""
     cores = len(os.sched_getaffinity(0))
-    pool = ProcessPoolExecutor(min(cores, len(jobs)), get_context("spawn"), max_tasks_per_child=1)
+    pool = ProcessPoolExecutor(min(cores, len(jobs)), get_context("spawn"), end_with_parent, max_tasks_per_child=1)
     try:
         results = [pool.submit(do, job) for job in jobs]
         running = set(results)

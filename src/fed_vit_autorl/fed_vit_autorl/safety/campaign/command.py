@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
+from fed_vit_autorl.deployment.processes import end_with_parent
 
 from .episode import Episode, run
 from .worlds import WORLDS
@@ -110,7 +111,7 @@ def _drive(world: str, numbers: list[int], processes: int) -> Iterator[Episode]:
             yield from _drive_block(block)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=200) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, end_with_parent, maxtasksperchild=200) as pool:
         for episodes in pool.imap_unordered(_drive_block, blocks):
             yield from episodes
 
