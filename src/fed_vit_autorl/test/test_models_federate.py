@@ -122,7 +122,7 @@ def test_a_round_whose_end_could_not_be_noted_is_done_again(place, straight, tmp
 
 
 def test_drives_train_together_and_the_release_can_be_evaluated(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "ProcessPoolExecutor", lambda jobs, mp_context: ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(command, "ProcessPoolExecutor", lambda jobs, *_: ThreadPoolExecutor(jobs))
     torch.manual_seed(0)
     model = ViTPerception(**TINY)
     files, golden = perception_files(model, np.zeros((1, 32, 64, 3), np.uint8))
@@ -139,6 +139,7 @@ def test_drives_train_together_and_the_release_can_be_evaluated(place, tmp_path,
     assert [entry["round"] for entry in result["curve"]] == [1, 2]
     assert set(result["comparison"]["alone"]["camvid/0001TP"]["others"]["by_source"]) == {"camvid/0006R0"}
     assert result["comparison"]["pooled"]["miou"] > 0.6
+    assert cv2.imread(str(tmp_path / "new" / "held_out.png")).shape == (2 * 1080 * 48 // (3 * 64), 1080, 3)
 
     seen = CliRunner().invoke(evaluate_perception, [*shared, "--model", str(tmp_path / "new"), "--json"])
     assert json.loads(seen.stdout.splitlines()[-1])["miou"] > 0.6

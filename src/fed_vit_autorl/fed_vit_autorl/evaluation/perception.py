@@ -57,7 +57,7 @@ class _Compared:
         """Raises ValueError for a sample without labels."""
         if sample.labels is None:
             raise ValueError(f"a sample of {sample.source or 'an unnamed source'} has no labels to evaluate against")
-        semantic = None if sample.labels.semantic is None else _semantic(sample, perceived)
+        semantic = None if sample.labels.semantic is None else semantic_classes(sample, perceived)
         return cls(sample.labels, _frame(sample.labels, perceived), _masks(sample, perceived), semantic)
 
 
@@ -220,7 +220,8 @@ def _masks(sample: Sample, perceived: Perceived) -> dict[str, NDArray[np.bool_]]
     }
 
 
-def _semantic(sample: Sample, perceived: Perceived) -> NDArray[np.int64] | None:
+def semantic_classes(sample: Sample, perceived: Perceived) -> NDArray[np.int64] | None:
+    """The class (H, W) that each pixel of the sample's image is said to be of, None where nothing is said."""
     if perceived.semantic is None:
         return None
     size = (sample.camera.width, sample.camera.height)

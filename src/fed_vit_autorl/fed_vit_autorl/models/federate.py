@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.typing import NDArray
 
 from fed_vit_autorl.cli.output import CommandError, emit, json_option
 from fed_vit_autorl.data.datasets import Dataset, Purpose, Subset, open_dataset
@@ -23,8 +25,9 @@ from fed_vit_autorl.deployment.processes import end_with_parent
 from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.evaluation.perceive import perceive_with
-from fed_vit_autorl.evaluation.perception import PerceptionEvaluator
+from fed_vit_autorl.evaluation.perception import Perceive, PerceptionEvaluator, semantic_classes
 from fed_vit_autorl.evaluation.released import TRUSTED, release_options, verified
+from fed_vit_autorl.evaluation.segments import side_by_side
 from fed_vit_autorl.federated.update import Tensors
 
 from .export import weights_of
@@ -42,6 +45,7 @@ MAX_PIXELS = 352 * 480
 """The vehicles see in their pictures' own size up to this; in less, poles and people are narrower than what is told."""
 SIGNING_KEY = TRUSTED[1] / "release.key"
 GOLDEN_IMAGES = 2
+PICTURE, PICTURE_WIDTH = "held_out.png", 1080
 FIGURES = ("miou", "per_class", "pixel_accuracy", "map", "map50", "free_space_iou", "lane_iou", "drivable_iou")
 
 
@@ -73,11 +77,28 @@ class Scorer:
         chosen = [i for name, indices in self._held_out.items() if not vehicles or name in vehicles for i in indices]
         if not chosen:
             return {}
-        engine = runtime.create(self._graph, weights)
-        result = PerceptionEvaluator().evaluate(perceive_with(engine), Subset(self._data, chosen))
-        engine.close()
+        with self._eyes(weights) as perceive:
+            result = PerceptionEvaluator().evaluate(perceive, Subset(self._data, chosen))
         by_source = {name: _chosen(figures) for name, figures in result["by_source"].items()}
         return _chosen(result) | {"by_source": by_source}
+
+    def picture(self, weights: Tensors) -> NDArray[np.uint8] | None:
+        """RGB: a held-out frame of each vehicle, its label, and what the model says; None where there are no labels."""
+        rows = []
+        with self._eyes(weights) as perceive:
+            for indices in filter(None, self._held_out.values()):
+                sample = self._data[indices[len(indices) // 2]]
+                said = semantic_classes(sample, perceive(sample))
+                if said is not None and sample.labels.semantic is not None:
+                    row = side_by_side(sample.image, sample.labels.semantic, said)
+                    rows.append(cv2.resize(row, (PICTURE_WIDTH, PICTURE_WIDTH * row.shape[0] // row.shape[1])))
+        return np.concatenate(rows) if rows else None
+
+    @contextmanager
+    def _eyes(self, weights: Tensors) -> Iterator[Perceive]:
+        engine = runtime.create(self._graph, weights)
+        yield perceive_with(engine)
+        engine.close()
 
 
 def _chosen(result: dict) -> dict:
@@ -134,8 +155,9 @@ def federate(
     """Train the perception model on a data set whose drives stay with their vehicles.
 
     Each vehicle trains on its own drive; what it sends goes through the fleet's update pipeline (clipping, compression,
-    quantisation) and strategy. Scored after each round on the end of every drive, which nobody trained on. An
-    interrupted run goes on where it stopped.
+    quantisation) and strategy. Scored after each round on the end of every drive, which nobody trained on; a frame of
+    each, its label and what the model says are drawn in held_out.png beside the release. An interrupted run goes on
+    where it stopped.
 
     \b
     Examples:
@@ -195,10 +217,12 @@ class Run:
         self._model.set_input_size(fitted_size(TRAINING_SCALE**2 * pixels, image, patch), patch)
         self._architecture = dict(self._model.architecture)
         self._graph = export_perception(self._full_size(weights_of(self._model)))
-        scorer = Scorer(self._graph, samples, split.held_out)
-        self._score = lambda weights, vehicles=(): scorer(weights_of(self._full_size(weights)), vehicles)
+        self._scorer = Scorer(self._graph, samples, split.held_out)
         identity = f"{base.digest} {config.digest} {data} {split} {rounds} {self._architecture} {self._size}"
         self._work = work / hashlib.sha256(identity.encode()).hexdigest()[:12]
+
+    def _score(self, weights: Tensors, vehicles: Sequence[str] = ()) -> dict:
+        return self._scorer(weights_of(self._full_size(weights)), vehicles)
 
     def _full_size(self, weights: Tensors) -> ViTPerception:
         """The model that the vehicles run."""
@@ -245,12 +269,12 @@ class Run:
         return {"pooled": trainings["pooled"].rounds[-1].figures, "alone": alone}
 
     def write(self, output: Path, weights: Tensors, result: dict, key: Ed25519PrivateKey) -> Manifest:
-        """The signed release of the trained model."""
+        """The signed release of the trained model, and beside its files a picture of what it sees."""
         trained = self._full_size(weights)
         files, golden = perception_files(trained, self._golden, self._graph)
         files[release.GOLDEN] = release.pack_golden({MODEL: golden})
         files[release.CARD] = _card(self._data, self._split, result).encode()
-        return release.write_release(
+        manifest = release.write_release(
             output,
             files,
             key,
@@ -261,6 +285,10 @@ class Run:
             metrics={name: value for name, value in result.items() if isinstance(value, float)},
             configuration=self._config.digest,
         )
+        seen = self._scorer.picture(weights_of(trained))
+        if seen is not None:
+            cv2.imwrite(str(output / PICTURE), cv2.cvtColor(seen, cv2.COLOR_RGB2BGR))
+        return manifest
 
 
 def _card(data: str, split: Split, result: dict) -> str:
