@@ -4,10 +4,12 @@ import json
 import re
 from io import StringIO
 
+import av
 import msgspec
 import numpy as np
 import pytest
 
+from fed_vit_autorl.evaluation.drawing import Overlay
 from fed_vit_autorl.evaluation.video import VideoWriter
 from fed_vit_autorl.federated.cloud.records import StoredUpdate
 from fed_vit_autorl.federated.cloud.store import Store
@@ -16,6 +18,7 @@ from fed_vit_bringup.demo.accounts import update_accounts
 from fed_vit_bringup.demo.fleet import demo_graph, world_record
 from fed_vit_bringup.demo.narrator import Narrator
 from fed_vit_bringup.demo.observer import Observed, ReleaseSeen
+from fed_vit_bringup.demo.painter import VideoPainter
 from fed_vit_bringup.demo.records import latency_summary, read_commands, read_observed, runs_release
 from fed_vit_bringup.demo.run import Interrupted, Plan, _prepare
 from fed_vit_bringup.demo.scenes import METRICS
@@ -90,6 +93,15 @@ def test_the_page_needs_no_other_file_and_shows_the_figures(drive, tmp_path):
     assert "data:video/mp4;base64," in page
     assert page.count("data:image/png;base64,") == 3
     assert json.loads((tmp_path / "report.json").read_text())["updates"]["accepted"] == 6
+
+
+def test_a_video_is_painted_in_a_process_of_its_own(tmp_path):
+    painter = VideoPainter(tmp_path / "camera.mp4", 10)
+    for _ in range(3):
+        painter.add(np.zeros((96, 160, 3), np.uint8), Overlay(speed=3.0))
+    painter.close()
+    with av.open(str(tmp_path / "camera.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 3
 
 
 def test_a_change_is_told_with_what_the_choice_of_scenes_explains():

@@ -5,7 +5,6 @@ files.
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from fed_vit_autorl.data.store import Key, SampleFolder
 from fed_vit_autorl.deployment import release
 from fed_vit_autorl.deployment.candidate import models_of
 from fed_vit_autorl.deployment.keys import load_public_keys
+from fed_vit_autorl.deployment.processes import stand_back
 from fed_vit_autorl.federated.model_tensors import trainable
 from fed_vit_autorl.federated.submodel import extract, narrow
 from fed_vit_autorl.federated.update import Tensors
@@ -26,7 +26,6 @@ from fed_vit_autorl.federated.vehicle.training import ClientReason
 from fed_vit_autorl.federated.vehicle.training_process import JOB, Job, write_refusal, write_result
 from fed_vit_autorl.reinforcement.driving_log import FOLDER, load_drives
 
-NICEST = 19
 HIDDEN = {"fc1.weight": 0, "fc1.bias": 0, "fc2.weight": 1}  # the axis of a block's hidden layer
 ROWS_PER_SAMPLE = 16  # a row of a drive takes a fraction of a picture's time
 
@@ -205,11 +204,8 @@ def _first_time(make):
 
 
 def main() -> None:
-    """Trains when nobody else wants the processor: tasks of the idle class are preempted at once, nice ones are not."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    except OSError:  # some containers refuse the class
-        os.nice(NICEST)
+    """Trains when nobody else wants the processor."""
+    stand_back()
     train(Path(sys.argv[1]))
 
 

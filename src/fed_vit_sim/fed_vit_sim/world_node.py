@@ -21,6 +21,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
+from fed_vit_autorl.deployment.processes import stand_back
 from fed_vit_autorl.edge.topics import Qos
 from fed_vit_autorl.simulation.observation import Observation
 from fed_vit_autorl.simulation.world import World
@@ -180,7 +181,12 @@ class WorldNode(Node):
 
 
 def main() -> None:
-    """Runs the node until it is done, Ctrl-C or SIGTERM; exits with 2 and the reason if there is no such world."""
+    """Runs the node until it is done, Ctrl-C or SIGTERM; exits with 2 and the reason if there is no such world.
+
+    It takes what the vehicles leave it of a computer that they share: where that is little, it is its time that slows
+    down, not what they do.
+    """
+    stand_back()
     rclpy.init(signal_handler_options=SignalHandlerOptions.ALL)
     try:
         node = WorldNode()

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 
+NICEST = 19
 # The parent may have died before the kernel was asked to tell: then the command doesn't start at all.
 _IF_PARENT_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
 
@@ -18,6 +19,17 @@ def dying_with_parent(command: Sequence[str]) -> list[str]:
     if shutil.which("setpriv") is None:
         return list(command)
     return ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _IF_PARENT_LIVES, str(os.getpid()), *command]
+
+
+def stand_back() -> None:
+    """From now on this process has the processor only while nobody else wants it, and so has what it starts.
+
+    A task of the idle class is preempted at once; a nice one keeps the processor for the rest of its slice.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except OSError:  # some containers refuse the class
+        os.nice(NICEST)
 
 
 def end_with_parent() -> None:

@@ -1,9 +1,7 @@
 """Watches the demo's vehicles from outside: an annotated video and a record of every command, for the report."""
 
 import csv
-import os
 from collections import deque
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,8 @@ from rclpy.qos import QoSProfile
 
 from fed_vit_autorl.data.sample import CameraModel, base_from_optical
 from fed_vit_autorl.edge.topics import TOPICS
-from fed_vit_autorl.evaluation.drawing import Overlay, draw
-from fed_vit_autorl.evaluation.video import VideoWriter
 from fed_vit_autorl.files import write_file
+from fed_vit_bringup.demo.painter import VideoPainter
 from fed_vit_bringup.graph import carla_sensors
 from fed_vit_common.conversions import camera_model, rgb_image, seconds
 from fed_vit_common.node import run
@@ -24,8 +21,6 @@ from fed_vit_common.qos import PROFILES, message_class
 from fed_vit_sim.record import Recorder
 
 IMAGES_KEPT = 8
-PAINTER_NICENESS = 19
-BACKLOG = 64  # pictures that wait to be painted; what comes then is not in the video
 FRAMES_PER_VIDEO_FRAME = 2
 VIDEO_RATE = 10
 BASE_FROM_CAMERA = base_from_optical(1.2, 0.0, 1.5)  # as the embedded world mounts it
@@ -54,10 +49,8 @@ class Observed(msgspec.Struct):
 class VehicleObserver:
     """One vehicle's topics, its video and its commands (``commands.csv``: stamp [s], latency [ms], speed, reason …)."""
 
-    def __init__(self, node: Node, vehicle: str, folder: Path, painter: Executor) -> None:
+    def __init__(self, node: Node, vehicle: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._painter = painter
-        self._painted: deque[Future] = deque()
         self._folder = folder
         self._images: deque = deque(maxlen=IMAGES_KEPT)
         self._vehicle = vehicle
@@ -68,7 +61,7 @@ class VehicleObserver:
         self._model = ""
         self._answered = -1.0
         self._seen = Observed()
-        self._video = VideoWriter(folder / "camera.mp4", VIDEO_RATE)
+        self._video = VideoPainter(folder / "camera.mp4", VIDEO_RATE)
         self._file = (folder / "commands.csv").open("w", newline="")
         self._rows = csv.writer(self._file)
         self._rows.writerow(["stamp", "latency_ms", "speed", "steering_angle", "throttle", "brake", "reason", "model"])
@@ -105,15 +98,10 @@ class VehicleObserver:
         if self._seen.frames % FRAMES_PER_VIDEO_FRAME:
             return
         image = next((kept for kept in self._images if kept.header.stamp == scene.header.stamp), None)
-        while self._painted and self._painted[0].done():
-            self._painted.popleft().result()
-        if image is not None and self._camera is not None and len(self._painted) < BACKLOG:
+        if image is not None and self._camera is not None:
             title = f"{self._vehicle}  {self._model}"
             overlay = overlay_of(scene, self._proposal, self._command, self._camera, self._speed, title)
-            self._painted.append(self._painter.submit(self._paint, image, overlay))
-
-    def _paint(self, image: Any, overlay: Overlay) -> None:
-        self._video.add(draw(rgb_image(image), overlay))
+            self._video.add(rgb_image(image), overlay)
 
     def _on_command(self, command: Any, info: dict) -> None:
         self._command = command
@@ -141,8 +129,6 @@ class VehicleObserver:
 
     def close(self) -> None:
         """Completes the video and writes the record."""
-        for painted in self._painted:
-            painted.result()
         self._video.close()
         self._file.close()
         self._record()
@@ -155,9 +141,7 @@ class Observer(Node):
         super().__init__("observer")
         vehicles = self.declare_parameter("vehicles", ["vehicle_1"]).value
         output = Path(self.declare_parameter("output", "out/demo").value)
-        # Painting stands back; receiving doesn't, or commands would seem to arrive later than they do.
-        self._painter = ThreadPoolExecutor(1, "painter", os.nice, (PAINTER_NICENESS,))
-        self._observers = [VehicleObserver(self, vehicle, output / vehicle, self._painter) for vehicle in vehicles]
+        self._observers = [VehicleObserver(self, vehicle, output / vehicle) for vehicle in vehicles]
         if self.declare_parameter("record", False).value:
             self._observers += [Recorder(self, output / vehicle / "bag", _recorded(vehicle)) for vehicle in vehicles]
 
@@ -165,7 +149,6 @@ class Observer(Node):
         """Completes what the observers write."""
         for observer in self._observers:
             observer.close()
-        self._painter.shutdown()
         super().destroy_node()
 
 

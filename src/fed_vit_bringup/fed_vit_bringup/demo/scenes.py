@@ -22,7 +22,7 @@ from fed_vit_autorl.simulation.town import TownSpec
 METRICS = ("map50", "free_space_iou")
 CYCLISTS = 20  # traffic has so few of its own that chance moves their part of mAP50 by half a point
 TELL_S = 0.5
-PARTS = 4  # of each town, in the order of time, since neighbours show nearly the same
+PARTS = 2  # of each town, in the order of time, since neighbours show nearly the same
 Job, Result = TypeVar("Job"), TypeVar("Result")
 Report = Callable[[int, int], None]
 """Told how many of how many jobs are done, at least twice a second; what it raises ends them."""
