@@ -51,7 +51,6 @@ class Row:
         return KEPT / f"{self.method}-{self.variant}-{self.clients}-{seed}.json"
 
 
-# Double first, as it is the published choice.
 ROWS = [
     Row(method, variant, clients)
     for variant in ("double", "dqn")
@@ -74,37 +73,43 @@ def run(row: Row, seed: int) -> None:
     write_file(row.path(seed), msgspec.json.format(msgspec.json.encode(content)) + b"\n")
 
 
+def mean(values: Sequence[float]) -> float | None:
+    """Mean, None of nothing."""
+    return float(np.mean(values)) if values else None
+
+
+def interval(values: Sequence[float]) -> list[float] | None:
+    """95 % interval of the mean (Student's t), None of fewer than two."""
+    if len(values) < 2:
+        return None
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    return [float(low), float(high)]
+
+
 def summary(row: Row, outcomes: Sequence[Outcome]) -> dict:
-    """A row of the table; ``reward_ci`` is the 95 % interval of the mean over the seeds (Student's t)."""
-    count = len(outcomes)
-    known = {}
-    if count:
-        rewards = np.array([outcome.reward for outcome in outcomes])
-        known["reward"] = float(rewards.mean())
-        known["episodes"] = float(np.mean([outcome.episodes for outcome in outcomes]))
-        known["total_steps"] = float(np.mean([outcome.total_steps for outcome in outcomes]))
-    if count > 1:
-        half = float(stats.t.ppf(0.975, count - 1) * rewards.std(ddof=1) / np.sqrt(count))
-        known["reward_ci"] = [known["reward"] - half, known["reward"] + half]
-    unknown = dict.fromkeys(("reward", "reward_ci", "episodes", "total_steps"))
-    solved = sum(outcome.solved for outcome in outcomes)
+    """A row of the table: means over the ``seeds`` finished, episodes per client, steps of all clients."""
+    rewards = [outcome.reward for outcome in outcomes]
     return {
         "method": f"{row.method} {row.variant}",
         "clients": row.clients,
-        **unknown,
-        **known,
-        "solved": solved,
-        "seeds": count,
+        "reward": mean(rewards),
+        "reward_ci": interval(rewards),
+        "episodes": mean([outcome.episodes for outcome in outcomes]),
+        "total_steps": mean([outcome.total_steps for outcome in outcomes]),
+        "solved": sum(outcome.solved for outcome in outcomes),
+        "seeds": len(outcomes),
     }
 
 
 def bench_lunarlander() -> dict:
-    """Every row of the table over the seeds that are finished; episodes are per client, steps those of all clients."""
+    """Every row of the table, over the seeds that are finished."""
     wanted = range(int(os.environ.get("FEDVIT_BENCH_SEEDS", SEEDS)))
-    missing = [(row, seed) for seed in wanted for row in ROWS if not kept(row, seed)]
+    # A seed of each row of a variant before the next seed, so that a stopped bench has something of all of them.
+    order = [(row, seed) for rows in (ROWS[:5], ROWS[5:]) for seed in wanted for row in rows]
+    missing = [(row, seed) for row, seed in order if not kept(row, seed)]
     with ProcessPoolExecutor(max(1, len(os.sched_getaffinity(0)) // 2), get_context("spawn")) as pool:
         tasks = [pool.submit(run, row, seed) for row, seed in missing]
         for task in track(as_completed(tasks), "lunarlander", total=len(tasks)):
             task.result()
     seeds = range(max(SEEDS, len(wanted)))
-    return {"rows": [summary(row, [run for seed in seeds if (run := kept(row, seed))]) for row in ROWS]}
+    return {"rows": [summary(row, [found for seed in seeds if (found := kept(row, seed))]) for row in ROWS]}

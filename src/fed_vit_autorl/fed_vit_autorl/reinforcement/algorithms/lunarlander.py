@@ -35,7 +35,7 @@ class Schedule:
     """
 
     share_transitions: bool
-    keep: float = 0.5
+    keep: float = 0.8
     weights_s: float = 15.0
     transitions_s: float = 30.0
     aggregate_s: float = 30.0
@@ -63,12 +63,9 @@ def lander() -> gymnasium.Env:
 
 
 class Client:
-    """A learner in its own environment, of a fleet of ``fleet``.
+    """A learner in its own environment."""
 
-    Exploration falls with the episodes of the whole fleet: each of a client's counts for one of every other client.
-    """
-
-    def __init__(self, config: DQNConfig, seed: int, fleet: int = 1) -> None:
+    def __init__(self, config: DQNConfig, seed: int) -> None:
         self.environment = lander()
         self.learner = DQN(8, 4, config, seed)
         self.buffer = ReplayBuffer(config.buffer_size, (8,), seed=seed)
@@ -77,7 +74,6 @@ class Client:
         self.returns: list[float] = []
         self.shared = 0
         self._config = config
-        self._decay = config.epsilon_decay**fleet
         self._return = 0.0
         self._observation, _ = self.environment.reset(seed=seed)
 
@@ -92,7 +88,7 @@ class Client:
         if terminated or truncated:
             self.returns.append(self._return)
             self._return = 0.0
-            self.epsilon = max(self._config.epsilon_end, self.epsilon * self._decay)
+            self.epsilon = max(self._config.epsilon_end, self.epsilon * self._config.epsilon_decay)
             self._observation, _ = self.environment.reset()
         return terminated or truncated
 
@@ -139,7 +135,7 @@ def run_fleet(
     config: DQNConfig, clients: int, schedule: Schedule, seed: int, max_episodes: int = MAX_EPISODES
 ) -> Outcome:
     """Several learners and a server, until the fleet as a whole has solved the task."""
-    fleet = [Client(config, 100 * seed + index, clients) for index in range(clients)]
+    fleet = [Client(config, 100 * seed + index) for index in range(clients)]
     server = DQN(8, 4, config, seed)
     for client in fleet:
         client.learner.load(server.parameters())
