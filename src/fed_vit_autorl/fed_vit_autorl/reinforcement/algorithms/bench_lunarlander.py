@@ -1,28 +1,31 @@
 """``fedvit bench lunarlander``: the published table of hybrid federated-distributed learning, on LunarLander-v3.
 
-A finished run is kept in ``out/bench/lunarlander``, so that a bench that was stopped goes on where it was.
-FEDVIT_BENCH_SEEDS lowers the number of seeds a row, for a quick look.
+A finished run is kept in ``bench/lunarlander`` and is not made again while its settings stay what they are.
+FEDVIT_BENCH_SEEDS is the number of seeds a row that are made if they are missing; 0 only prints what is kept.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import torch
 from rich.progress import track
 from scipy import stats
 
 from fed_vit_autorl.files import write_file
 from fed_vit_autorl.reinforcement.algorithms.dqn import VARIANTS, DQNConfig
-from fed_vit_autorl.reinforcement.algorithms.lunarlander import FEDAVG, FUSION, Outcome, run_fleet, run_local
+from fed_vit_autorl.reinforcement.algorithms.lunarlander import FEDAVG, FUSION, Outcome, Schedule, run_fleet, run_local
 
-KEPT = Path("out/bench/lunarlander")
+KEPT = Path("bench/lunarlander")
 SEEDS = 5
+# Of the algorithms behind the settings: whoever changes what a run computes counts it up.
+VERSION = 1
+SCHEDULES: dict[str, Schedule | None] = {"local": None, "fedavg": FEDAVG, "fusion": FUSION}
 
 
 @dataclass(frozen=True)
@@ -34,63 +37,79 @@ class Row:
     clients: int
 
     @property
-    def name(self) -> str:
-        """Name of the row's files."""
-        return f"{self.method}-{self.variant}-{self.clients}"
+    def config(self) -> DQNConfig:
+        """The learner of every client, and of the server."""
+        return DQNConfig(**VARIANTS[self.variant])
+
+    @property
+    def settings(self) -> str:
+        """Digest of all that a run depends on but its seed."""
+        return sha256(repr((VERSION, self, self.config, SCHEDULES[self.method])).encode()).hexdigest()[:16]
+
+    def path(self, seed: int) -> Path:
+        """Where a finished run is kept."""
+        return KEPT / f"{self.method}-{self.variant}-{self.clients}-{seed}.json"
 
 
-METHODS: dict[str, Callable[[DQNConfig, int, int], Outcome]] = {
-    "local": lambda config, clients, seed: run_local(config, seed),
-    "fedavg": lambda config, clients, seed: run_fleet(config, clients, FEDAVG, seed),
-    "fusion": lambda config, clients, seed: run_fleet(config, clients, FUSION, seed),
-}
-ROWS = [Row("local", variant, 1) for variant in ("dqn", "double")] + [
+ROWS = [
     Row(method, variant, clients)
-    for clients in (3, 5)
-    for variant in ("dqn", "double")
-    for method in ("fusion", "fedavg")
+    for variant in ("double", "dqn")
+    for method, clients in (("local", 1), ("fusion", 3), ("fusion", 5), ("fedavg", 3), ("fedavg", 5))
 ]
 
 
-def run_one(row: Row, seed: int) -> Outcome:
-    """One run of a row, or what is kept of it."""
-    path = KEPT / f"{row.name}-{seed}.json"
-    if path.exists():
-        return msgspec.json.decode(path.read_bytes(), type=Outcome)
-    torch.set_num_threads(1)
-    outcome = METHODS[row.method](DQNConfig(**VARIANTS[row.variant]), row.clients, seed)
-    write_file(path, msgspec.json.encode(asdict(outcome)))
-    return outcome
+def kept(row: Row, seed: int) -> Outcome | None:
+    """A finished run, if one was kept that had the present settings."""
+    path = row.path(seed)
+    found = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+    return msgspec.convert(found["outcome"], Outcome) if found.get("settings") == row.settings else None
+
+
+def run(row: Row, seed: int) -> None:
+    """Makes one run and keeps it."""
+    schedule = SCHEDULES[row.method]
+    outcome = run_fleet(row.config, row.clients, schedule, seed) if schedule else run_local(row.config, seed)
+    content = {"settings": row.settings, "outcome": asdict(outcome)}
+    write_file(row.path(seed), msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Mean, None of nothing."""
+    return float(np.mean(values)) if values else None
+
+
+def interval(values: Sequence[float]) -> list[float] | None:
+    """95 % interval of the mean (Student's t), None of fewer than two."""
+    if len(values) < 2:
+        return None
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    return [float(low), float(high)]
 
 
 def summary(row: Row, outcomes: Sequence[Outcome]) -> dict:
-    """A row of the table; ``reward_ci`` is the 95 % interval of the mean over the seeds (Student's t)."""
-    rewards = np.array([outcome.reward for outcome in outcomes])
-    half = (
-        stats.t.ppf(0.975, len(rewards) - 1) * rewards.std(ddof=1) / np.sqrt(len(rewards))
-        if len(rewards) > 1
-        else np.nan
-    )
+    """A row of the table: means over the ``seeds`` finished, episodes per client, steps of all clients."""
+    rewards = [outcome.reward for outcome in outcomes]
     return {
         "method": f"{row.method} {row.variant}",
         "clients": row.clients,
-        "reward": float(rewards.mean()),
-        "reward_ci": [float(rewards.mean() - half), float(rewards.mean() + half)],
-        "episodes": float(np.mean([outcome.episodes for outcome in outcomes])),
-        "total_steps": float(np.mean([outcome.total_steps for outcome in outcomes])),
+        "reward": mean(rewards),
+        "reward_ci": interval(rewards),
+        "episodes": mean([outcome.episodes for outcome in outcomes]),
+        "total_steps": mean([outcome.total_steps for outcome in outcomes]),
         "solved": sum(outcome.solved for outcome in outcomes),
         "seeds": len(outcomes),
     }
 
 
 def bench_lunarlander() -> dict:
-    """Every row of the table; episodes are per client, steps those of all clients."""
-    seeds = range(int(os.environ.get("FEDVIT_BENCH_SEEDS", SEEDS)))
-    workers = max(1, len(os.sched_getaffinity(0)) // 2)
-    outcomes: dict[Row, list[Outcome]] = {row: [] for row in ROWS}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        # One seed of every row before the next, so that a stopped bench has something of all of them.
-        tasks = {pool.submit(run_one, row, seed): row for seed in seeds for row in ROWS}
+    """Every row of the table, over the seeds that are finished."""
+    wanted = range(int(os.environ.get("FEDVIT_BENCH_SEEDS", SEEDS)))
+    # A seed of each row of a variant before the next seed, so that a stopped bench has something of all of them.
+    order = [(row, seed) for rows in (ROWS[:5], ROWS[5:]) for seed in wanted for row in rows]
+    missing = [(row, seed) for row, seed in order if not kept(row, seed)]
+    with ProcessPoolExecutor(max(1, len(os.sched_getaffinity(0)) // 2), get_context("spawn")) as pool:
+        tasks = [pool.submit(run, row, seed) for row, seed in missing]
         for task in track(as_completed(tasks), "lunarlander", total=len(tasks)):
-            outcomes[tasks[task]].append(task.result())
-    return {"rows": [summary(row, found) for row, found in outcomes.items()]}
+            task.result()
+    seeds = range(max(SEEDS, len(wanted)))
+    return {"rows": [summary(row, [found for seed in seeds if (found := kept(row, seed))]) for row in ROWS]}

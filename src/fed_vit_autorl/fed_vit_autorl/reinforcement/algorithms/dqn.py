@@ -4,14 +4,12 @@ Sources: Mnih et al. 2015 (DQN), van Hasselt et al. 2016 (Double), Wang et al. 2
 Polyak averaging.
 """
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
+from fed_vit_autorl.reinforcement.algorithms.q_network import Adam, QNetwork
 from fed_vit_autorl.reinforcement.algorithms.replay import Batch
 
 
@@ -47,33 +45,6 @@ VARIANTS: dict[str, dict[str, bool]] = {
 }
 
 
-class QNetwork(nn.Module):
-    """Action values (B, actions) of observations (B, observations): two hidden layers of ReLU."""
-
-    def __init__(self, observations: int, actions: int, hidden: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(observations, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
-        self.head = nn.Linear(hidden, actions)
-
-    def forward(self, observation: Tensor) -> Tensor:
-        """Action values."""
-        return self.head(self.body(observation))
-
-
-class DuelingQNetwork(QNetwork):
-    """Q = V + A - mean(A) (Wang et al. 2016, equation 9)."""
-
-    def __init__(self, observations: int, actions: int, hidden: int) -> None:
-        super().__init__(observations, actions, hidden)
-        self.value = nn.Linear(hidden, 1)
-
-    def forward(self, observation: Tensor) -> Tensor:
-        """Action values."""
-        features = self.body(observation)
-        advantage = self.head(features)
-        return self.value(features) + advantage - advantage.mean(dim=1, keepdim=True)
-
-
 class DQN:
     """A Q-learner: acts, learns from batches, and hands its parameters over as a flat dict of arrays.
 
@@ -85,50 +56,41 @@ class DQN:
     """
 
     def __init__(self, observations: int, actions: int, config: DQNConfig = DQNConfig(), seed: int = 0) -> None:
-        torch.manual_seed(seed)
         self.config = config
         self.actions = actions
         self._generator = np.random.default_rng(seed)
-        kind = DuelingQNetwork if config.dueling else QNetwork
-        self.network = kind(observations, actions, config.hidden)
-        self.target = copy.deepcopy(self.network).requires_grad_(False)
-        self._optimiser = torch.optim.Adam(self.network.parameters(), config.learning_rate)
+        self.network = QNetwork(observations, actions, config.hidden, config.dueling, seed)
+        self.target = QNetwork(observations, actions, config.hidden, config.dueling, seed)
+        self._optimiser = Adam(len(self.network.vector), config.learning_rate)
 
-    @torch.no_grad()
     def act(self, observation: NDArray, epsilon: float = 0.0) -> int:
         """An action: random with probability ``epsilon``, else the one of the highest value."""
         if self._generator.random() < epsilon:
             return int(self._generator.integers(self.actions))
-        return int(self.network(torch.as_tensor(observation, dtype=torch.float32)[None]).argmax())
+        return int(self.network(observation).argmax())
 
     def learn(self, batch: Batch) -> NDArray[np.float32]:
-        """One gradient step on a batch; returns the temporal-difference errors (B,)."""
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in batch.items()}
-        with torch.no_grad():
-            values = self.target(tensors["next_observation"])
-            chooser = self.network(tensors["next_observation"]) if self.config.double else values
-            best = values.gather(1, chooser.argmax(dim=1, keepdim=True)).squeeze(1)
-            target = tensors["reward"] + self.config.gamma * (1 - tensors["done"]) * best
-        value = self.network(tensors["observation"]).gather(1, tensors["action"][:, None]).squeeze(1)
-        loss = nn.functional.smooth_l1_loss(value, target, reduction="none")
-        loss = (loss * tensors["weight"]).mean() if "weight" in tensors else loss.mean()
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_norm)
-        self._optimiser.step()
-        self._follow()
-        return (value.detach() - target).numpy()
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        torch._foreach_lerp_(list(self.target.parameters()), list(self.network.parameters()), self.config.tau)
+        """One gradient step on a batch, of the Huber loss; returns the temporal-difference errors (B,)."""
+        rows = np.arange(len(batch["reward"]))
+        following = self.target(batch["next_observation"])
+        chooser = self.network(batch["next_observation"]) if self.config.double else following
+        best = following[rows, chooser.argmax(axis=1)]
+        values, inputs = self.network.forward(batch["observation"])
+        errors = values[rows, batch["action"]] - (batch["reward"] + self.config.gamma * (1 - batch["done"]) * best)
+        slopes = np.zeros_like(values)
+        slopes[rows, batch["action"]] = errors.clip(-1, 1) * batch.get("weight", 1.0) / len(rows)
+        gradient = self.network.gradient(inputs, slopes)
+        gradient *= min(1.0, self.config.gradient_norm / (float(np.linalg.norm(gradient)) + 1e-6))
+        self._optimiser.step(self.network.vector, gradient)
+        self.target.vector += self.config.tau * (self.network.vector - self.target.vector)
+        return errors
 
     def parameters(self) -> dict[str, NDArray[np.float32]]:
         """Copies of the online network's parameters by name."""
-        return {name: value.detach().numpy().copy() for name, value in self.network.state_dict().items()}
+        return {name: value.copy() for name, value in self.network.named().items()}
 
     def load(self, parameters: dict[str, NDArray[np.float32]]) -> None:
         """Takes over parameters, for the target network too."""
-        state = {name: torch.from_numpy(np.array(value)) for name, value in parameters.items()}
-        self.network.load_state_dict(state)
-        self.target.load_state_dict(state)
+        for network in (self.network, self.target):
+            for name, value in network.named().items():
+                value[:] = parameters[name]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fed_vit_autorl.federated.strategies.trust import cosine
-from fed_vit_autorl.reinforcement.algorithms.replay import Batch, ReplayBuffer
+from fed_vit_autorl.reinforcement.algorithms.replay import Batch
 
 Parameters = Mapping[str, NDArray[np.float32]]
 
@@ -37,39 +37,28 @@ def average(clients: Sequence[Parameters]) -> dict[str, NDArray[np.float32]]:
 
 
 class DiversityFilter:
-    """Which transitions are worth sending: those far from what was sent lately.
+    """Which transitions are worth sending: those far from what came before them.
 
     Args:
-        threshold: least mean Euclidean distance between (observation, next observation) and ``samples`` of those sent.
-        samples: how many sent ones each is compared with.
+        threshold: least mean Euclidean distance of (observation, next observation) to ``samples`` of those before: the
+            last ``50 * samples`` sent and the batch's own.
+        samples: how many each is compared with, with replacement.
         seed: of their choice.
     """
 
     def __init__(self, threshold: float = 0.15, samples: int = 32, seed: int = 0) -> None:
         self.threshold, self.samples = threshold, samples
-        self._sent: list[NDArray] = []
+        self._sent: NDArray[np.float32] | None = None
         self._generator = np.random.default_rng(seed)
 
     def keep(self, batch: Batch) -> NDArray[np.bool_]:
-        """Mask (B,) of the transitions to send; those count as sent."""
-        keys = np.concatenate([batch["observation"], batch["next_observation"]], axis=1)
-        mask = np.zeros(len(keys), bool)
-        for index, key in enumerate(keys):
-            if self._sent:
-                chosen = self._generator.integers(0, len(self._sent), min(self.samples, len(self._sent)))
-                distance = np.linalg.norm(np.stack([self._sent[i] for i in chosen]) - key, axis=1).mean()
-                mask[index] = distance >= self.threshold
-            else:
-                mask[index] = True
-            if mask[index]:
-                self._sent.append(key)
-        del self._sent[: -50 * self.samples]
+        """Mask (B,) of the transitions to send; those count as sent. The first of all is always sent."""
+        fresh = np.concatenate([batch["observation"], batch["next_observation"]], axis=1)
+        sent = fresh[:0] if self._sent is None else self._sent
+        known = np.concatenate([sent, fresh])
+        before = np.arange(len(sent), len(known))
+        chosen = self._generator.integers(0, np.maximum(before, 1)[:, None], (len(fresh), self.samples))
+        distance = np.linalg.norm(known[chosen] - fresh[:, None], axis=2).mean(axis=1)
+        mask = (distance >= self.threshold) | (before == 0)
+        self._sent = np.concatenate([sent, fresh[mask]])[-50 * self.samples :]
         return mask
-
-
-def extend(buffer: ReplayBuffer, batch: Batch, mask: NDArray[np.bool_] | None = None) -> int:
-    """Adds the chosen transitions of a batch to a buffer; returns how many."""
-    chosen = np.flatnonzero(mask) if mask is not None else range(len(batch["reward"]))
-    for index in chosen:
-        buffer.add(*(batch[name][index] for name in ("observation", "action", "reward", "next_observation", "done")))
-    return len(chosen)

@@ -54,9 +54,17 @@ class ReplayBuffer:
         self._count[0] += 1
         return index
 
+    def extend(self, batch: Batch) -> NDArray[np.int64]:
+        """Stores a batch of at most ``capacity`` transitions; returns their indices."""
+        indices = (self._count[0] + np.arange(len(batch["reward"]))) % self.capacity
+        for name, array in self._arrays.items():
+            array[indices] = batch[name]
+        self._count[0] += len(indices)
+        return indices
+
     def at(self, indices: NDArray[np.int64]) -> Batch:
         """The transitions at ``indices``, as arrays (B, …)."""
-        return {name: array[indices] for name, array in self._arrays.items()}
+        return {name: array.take(indices, axis=0) for name, array in self._arrays.items()}
 
     def sample(self, size: int) -> Batch:
         """``size`` transitions with replacement."""
@@ -83,6 +91,12 @@ class PrioritisedReplayBuffer(ReplayBuffer):
         index = super().add(*transition)
         self._prioritise(np.array([index]), np.array([self._largest]))
         return index
+
+    def extend(self, batch: Batch) -> NDArray[np.int64]:
+        """Stores a batch with the largest priority seen."""
+        indices = super().extend(batch)
+        self._prioritise(indices, np.full(len(indices), self._largest))
+        return indices
 
     def sample(self, size: int) -> Batch:
         """Stratified sample in proportion to the priorities."""
