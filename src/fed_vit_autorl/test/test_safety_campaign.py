@@ -396,7 +396,8 @@ def test_who_comes_into_the_lane_too_near_is_judged_by_the_way_to_its_rear(gap, 
 
 
 @pytest.mark.parametrize(
-    "number", [258, 376, 501, 686, 1184, 1191, 5006, 5011, 5111, 5172, 5332, 5342, 6386, 14903, 60127, 60586]
+    "number",
+    [258, 376, 501, 686, 1184, 1191, 5006, 5011, 5111, 5172, 5332, 5342, 6386, 14903, 60127, 60152, 60586, 61012],
 )
 def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 1184: after a jump of the odometry, off its route, it knew no limit and was too fast for the bend.
@@ -408,6 +409,8 @@ def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 5011: who stepped out was one cluster with what stood in its way farther on.
     # 5332, 5342: in a bend at the limit of its steering it did not slow down to keep its lane.
     # 60127, 60586: it braked for a bend too late, was carried out of it and met an oncoming car.
+    # 60152: who had just set out and was hidden by a parked car was taken to be as slow as it had looked.
+    # 61012: who came out of a parked vehicle was taken to stop within that, as a vehicle that drifts does.
     # 5006, 6386: who walked behind oncoming traffic, or was one cluster with it, was a stranger on coming out.
     with WORLDS["boxes"].open(number) as world:
         assert episode.run(world, number).at_fault == []

@@ -23,14 +23,19 @@ DT = 0.05
 HERE, FREE = Pose(0.0, 0.0, 0.0), np.full(BINS, math.inf)
 
 
-def closing(boxes, speed=0.0, scans=14):
-    """The greatest speed towards a straight corridor of what `boxes(t)` shows an ego that passes x = 0 at t = 0."""
+def hazards(boxes, speed=0.0, scans=14):
+    """What `boxes(t)` show an ego on a straight corridor that passes x = 0 at t = 0."""
     seen, rng = Surroundings(SPEC.base_from_lidar, A), np.random.default_rng(0)
     for k in range(1 - scans, 1):
         x = speed * k * DT
         points = LIDAR.scan((x, 0.0, 0.0), np.array(boxes(k * DT), float).reshape(-1, 6), rng)
         seen.update(Scan(k * DT, points), EgoState(k * DT, (x, 0.0, 0.0), 0.0, speed))
-    return seen.hazards(arc(HERE, 0.0, 30.0), speed).closing.max(initial=0.0)
+    return seen.hazards(arc(HERE, 0.0, 30.0), speed)
+
+
+def closing(boxes, speed=0.0, scans=14):
+    """Their greatest speed towards the corridor."""
+    return hazards(boxes, speed, scans).closing.max(initial=0.0)
 
 
 @pytest.mark.parametrize("side", [-1.0, 1.0])
@@ -47,6 +52,18 @@ def test_who_steps_out_beside_a_parked_car_is_seen_though_one_cluster_with_it():
         return [(12.0, 2.8, 0.0, 4.5, 1.8, 1.5), (14.5, 1.6 - 1.2 * t, 0.0, 0.5, 0.5, 1.75)]
 
     assert closing(person, 6.0) == pytest.approx(1.2, abs=0.5)
+
+
+def test_a_part_that_moves_of_what_stands_is_expected_to_go_on_as_a_person_is():
+    parked = 12.0, 2.8, 0.0, 4.5, 1.8, 1.5
+    (row,) = np.flatnonzero((found := hazards(lambda t: [parked, (14.5, 1.6 - 1.2 * t, 0.0, 0.5, 0.5, 1.75)])).person)
+    assert found.closing[row] == pytest.approx(1.2, abs=0.5)
+    assert not hazards(lambda t: [parked]).person.any()
+    # Of a car that drives along and drifts it isn't.
+    drifts = hazards(lambda t: [(10.0 + 6.0 * t, 2.6 - 0.8 * t, 0.0, 4.5, 1.8, 1.5)])
+    assert drifts.along.min() > 1.0
+    assert drifts.closing == pytest.approx(0.8, abs=0.4)
+    assert not drifts.person.any()
 
 
 @pytest.mark.parametrize("speed", [0.0, 6.0])

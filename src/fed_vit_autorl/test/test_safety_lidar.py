@@ -246,6 +246,17 @@ def test_who_walked_and_is_hidden_is_where_the_walk_leads():
     assert motion.walk[0] == pytest.approx([0.0, -1.5])
 
 
+@pytest.mark.parametrize(("speed", "at"), [(0.7, [0.7]), (1.5, [1.5, 2.2]), (2.5, [2.5])])
+def test_who_clearly_walked_may_have_hurried_since(speed, at):
+    tracker = Tracker()
+    follow(tracker, lambda t: box(10, 4 - speed * t, 0.5, 0.5))
+    motion = tracker.update(np.zeros((0, 4)), 1.0)
+    assert motion.walk[:, 1] == pytest.approx([-one for one in at])
+    assert motion.hurry == pytest.approx([one / speed for one in at])
+    seen_last = 4 - speed * 7 * DT
+    assert motion.hidden[:, 1] + 0.25 == pytest.approx([seen_last - one * (1.0 - 7 * DT) for one in at])
+
+
 def test_who_comes_out_elsewhere_is_a_stranger():
     tracker, now = hidden_person()
     assert tracker.update(np.array([walk(now - 0.8)]), now).seen.tolist() == [1]  # where he was seen last, 1.2 m away

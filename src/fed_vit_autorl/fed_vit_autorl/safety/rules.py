@@ -32,7 +32,7 @@ class Hazards:
         way_abreast: way [m] until the front is abreast of it.
         along: its least plausible speed [m/s] along the corridor (0 while unknown).
         closing: its speed [m/s] towards the corridor, sideways (0 while unknown).
-        person: whether it is of a person's size.
+        person: whether it is of a person's size, or a part that moves of what stands.
     """
 
     way: NDArray[np.float64]

@@ -41,6 +41,7 @@ class Surroundings:
         self._margin = np.zeros(0)
         self._velocities = np.zeros((2, 1, 2))
         self._seen, self._small = np.zeros(1, np.int64), np.zeros(1, bool)
+        self._hurry = np.ones(1)
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
         self._edge = np.zeros(2)
 
@@ -61,6 +62,7 @@ class Surroundings:
         self._velocities = _trusted(motion, extent)
         self._seen = np.concatenate(([0], motion.seen))
         self._small = np.concatenate(([False], extent < PERSON_M))
+        self._hurry = np.ones(len(self._seen))
         kept = np.flatnonzero(_confirmed(found, motion).take(found.labels))
         self._nearest = view(found.points.T.take(kept, axis=1).T)
         kept = kept[thin(points.take(kept, axis=0))]
@@ -87,6 +89,7 @@ class Surroundings:
         self._velocities = np.concatenate((self._velocities, np.concatenate((walk, walk))), axis=1)
         self._seen = np.concatenate((self._seen, np.full(len(labels), CROSSING_SCANS)))
         self._small = np.concatenate((self._small, np.ones(len(labels), bool)))
+        self._hurry = np.concatenate((self._hurry, motion.hurry[there]))
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
         """What of it matters to the corridor, one row per cluster that is near it."""
@@ -113,7 +116,7 @@ class Surroundings:
         small = self._small[names]
         jitter = np.where(small, 0.0, VIEW_NOISE * np.abs(along - ego_speed))
         closing = np.where(small, closing, np.minimum(closing, lately))
-        crosses = closing > STILL_M_S + jitter
+        crosses = closing > STILL_M_S * self._hurry[names] + jitter
         closing = np.where(crosses & (self._seen[names] >= CROSSING_SCANS), closing, 0.0)
         gap, abreast = found.gap[first], found.way_abreast[first]
         # What turns or steps out from beside shows it in its edge first; who comes towards the ego shows ever more.
@@ -121,16 +124,16 @@ class Surroundings:
         new = np.flatnonzero(beside & np.isnan(self._edge[rows]))
         if len(new):  # once per scan, for the first way that is judged
             tangent, normal = np.stack((cos[new], sin[new]), axis=-1), np.stack((-sin[new], cos[new]), axis=-1)
-            edge = Edge(points[first[new]], tangent, side[new, None] * normal, gap[new], along[new])
-            self._edge[rows[new]] = self._frontier.closing(edge)
-        closing = np.where(beside, np.maximum(closing, self._edge[rows]), closing)
+            edges = Edge(points[first[new]], tangent, side[new, None] * normal, gap[new], along[new])
+            self._edge[rows[new]] = self._frontier.closing(edges)
+        edge = np.where(beside, self._edge[rows], 0.0)
         return Hazards(
             way=way[rows],
             gap=gap,
             way_abreast=abreast,
             along=np.where(np.abs(along) < STILL_M_S, 0.0, along),
-            closing=closing,
-            person=small,
+            closing=np.maximum(closing, edge),
+            person=small | ((edge > 0.0) & (along < STILL_M_S)),
         )
 
     def visible_way(self, corridor: Corridor, blocked: float) -> float:
