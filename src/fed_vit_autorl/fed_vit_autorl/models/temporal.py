@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .backbone import DETAIL_WIDTHS, Detail
+from .change import Change
 from .heads import Pyramid
 from .losses import rare_loss
 
@@ -37,7 +38,8 @@ class TemporalViT(nn.Module):
     """A ViT over tubelets (ViViT, Arnab et al., 2021) of `num_frames` frames, the last one being now.
 
     The frames of a tubelet go through convolutions together before they are cut into patches: what changes between two
-    frames is fine detail. image_size: side, or (height, width), in pixels. frame_patch_size: side of a patch;
+    frames is fine detail. Two frames are a short time: what moves is read from `Change` since the last frame of every
+    earlier tubelet. image_size: side, or (height, width), in pixels. frame_patch_size: side of a patch;
     temporal_patch_size: frames of a tubelet; use_3d_patches False sees each frame alone and averages over the tubelet
     instead. Raises ValueError for sizes that don't divide.
     """
@@ -78,6 +80,8 @@ class TemporalViT(nn.Module):
         self.slots = num_frames // temporal_patch_size
         self.use_3d_patches, self.temporal_patch_size = use_3d_patches, temporal_patch_size
         self.detail = Detail(3 * temporal_patch_size if use_3d_patches else 3)
+        if self.slots > 1:
+            self.change = Change(self.slots - 1)
         side = frame_patch_size // DETAIL_STRIDE
         self.patches = nn.Conv2d(DETAIL_WIDTHS[-1], embed_dim, side, side)
         self.space = nn.Parameter(0.02 * torch.randn(1, 1, self.grid[0] * self.grid[1], embed_dim))
@@ -92,13 +96,18 @@ class TemporalViT(nn.Module):
         """Frames (B, T, 3, H, W) in [0, 1] → `motion` logits (B, 1, H/4, W/4) of the last frame, `trajectory`
         (B, 20, 2) [m] in `base_link`, `features` (B, D).
         """
-        fine, coarse = self._detail(frames - 0.45)  # (B, T', …)
+        frames = frames - 0.45
+        fine, coarse = self._detail(frames)  # (B, T', …)
+        now_fine, now_coarse = fine[:, -1], coarse[:, -1]
+        if self.slots > 1:
+            now_fine, now_coarse = self.change(frames[:, self.temporal_patch_size - 1 :: self.temporal_patch_size])
+            coarse = torch.cat((coarse[:, :-1], (coarse[:, -1] + now_coarse).unsqueeze(1)), 1)
         patches = self.patches(coarse.flatten(0, 1)).flatten(2).transpose(1, 2).unflatten(0, (-1, self.slots))
         tokens = patches + self.space + self.time
         tokens = self.norm(self.blocks(tokens.flatten(1, 2))).unflatten(1, (self.slots, -1))
         features = tokens.mean((1, 2))
         now = tokens[:, -1].transpose(1, 2).unflatten(2, self.grid)
-        motion = self.motion(self.pyramid(now, fine[:, -1], coarse[:, -1])[1])
+        motion = self.motion(self.pyramid(now, now_fine, now_coarse)[1])
         trajectory = self.trajectory(features).unflatten(1, (WAYPOINTS, 2)) * WAYPOINT_SCALE_M
         return {"motion": motion, "trajectory": trajectory, "features": features}
 
