@@ -122,7 +122,7 @@ def fitted_patch(pixels: float, model: ViTPerception) -> int:
 
 @click.command()
 @click.option("--data", required=True, help="camvid:DIR or store:DIR; every source in it is a vehicle.")
-@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
 @click.option("--config", type=click.Path(path_type=Path), default=CONFIG, show_default=True, help="The fleet's file.")
 @release_options
 @click.option(
@@ -161,7 +161,7 @@ def federate(
 
     \b
     Examples:
-      fedvit federate --data camvid:~/camvid --rounds 30 --output releases/camvid
+      fedvit federate --data camvid:~/camvid --rounds 15 --output releases/camvid
     """
     if output.exists():
         raise CommandError(f"{output} exists; name another folder with --output")
