@@ -354,7 +354,7 @@ def test_the_campaign_goes_on_where_it_was(short, tmp_path):
 
 
 def test_processes_drive_side_by_side(short, tmp_path, monkeypatch):
-    threads = SimpleNamespace(Pool=lambda processes, maxtasksperchild: ThreadPool(processes))
+    threads = SimpleNamespace(Pool=lambda processes, initializer, maxtasksperchild: ThreadPool(processes))
     monkeypatch.setattr(command.multiprocessing, "get_context", lambda method: threads)
     assert call(tmp_path / "two", "--episodes", "3") == call(tmp_path / "one", "--episodes", "3", "--processes", "1")
 
