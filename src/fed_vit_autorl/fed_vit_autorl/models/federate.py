@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,7 +25,7 @@ from fed_vit_autorl.deployment.processes import end_with_parent
 from fed_vit_autorl.deployment.release import Manifest
 from fed_vit_autorl.edge import runtime
 from fed_vit_autorl.evaluation.perceive import perceive_with
-from fed_vit_autorl.evaluation.perception import Perceive, PerceptionEvaluator, semantic_classes
+from fed_vit_autorl.evaluation.perception import PerceptionEvaluator, semantic_classes
 from fed_vit_autorl.evaluation.released import TRUSTED, release_options, verified
 from fed_vit_autorl.evaluation.segments import side_by_side
 from fed_vit_autorl.federated.update import Tensors
@@ -77,15 +77,16 @@ class Scorer:
         chosen = [i for name, indices in self._held_out.items() if not vehicles or name in vehicles for i in indices]
         if not chosen:
             return {}
-        with self._eyes(weights) as perceive:
-            result = PerceptionEvaluator().evaluate(perceive, Subset(self._data, chosen))
+        with closing(runtime.create(self._graph, weights)) as engine:
+            result = PerceptionEvaluator().evaluate(perceive_with(engine), Subset(self._data, chosen))
         by_source = {name: _chosen(figures) for name, figures in result["by_source"].items()}
         return _chosen(result) | {"by_source": by_source}
 
     def picture(self, weights: Tensors) -> NDArray[np.uint8] | None:
         """RGB: a held-out frame of each vehicle, its label, and what the model says; None where there are no labels."""
         rows = []
-        with self._eyes(weights) as perceive:
+        with closing(runtime.create(self._graph, weights)) as engine:
+            perceive = perceive_with(engine)
             for indices in filter(None, self._held_out.values()):
                 sample = self._data[indices[len(indices) // 2]]
                 said = semantic_classes(sample, perceive(sample))
@@ -93,12 +94,6 @@ class Scorer:
                     row = side_by_side(sample.image, sample.labels.semantic, said)
                     rows.append(cv2.resize(row, (PICTURE_WIDTH, PICTURE_WIDTH * row.shape[0] // row.shape[1])))
         return np.concatenate(rows) if rows else None
-
-    @contextmanager
-    def _eyes(self, weights: Tensors) -> Iterator[Perceive]:
-        engine = runtime.create(self._graph, weights)
-        yield perceive_with(engine)
-        engine.close()
 
 
 def _chosen(result: dict) -> dict:

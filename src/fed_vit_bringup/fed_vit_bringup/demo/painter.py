@@ -38,7 +38,9 @@ class VideoPainter:
             self._painted.append(self._process.submit(_paint, image, overlay))
 
     def close(self) -> None:
-        """Completes the video."""
+        """Completes the video. Raises what painting raised."""
+        for painted in self._painted:
+            painted.result()
         self._process.submit(_end).result()
         self._process.shutdown()
 

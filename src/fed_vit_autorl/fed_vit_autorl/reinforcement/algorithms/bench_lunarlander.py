@@ -17,6 +17,7 @@ import numpy as np
 from rich.progress import track
 from scipy import stats
 
+from fed_vit_autorl.deployment.processes import end_with_parent
 from fed_vit_autorl.files import write_file
 from fed_vit_autorl.reinforcement.algorithms.dqn import VARIANTS, DQNConfig
 from fed_vit_autorl.reinforcement.algorithms.lunarlander import FEDAVG, FUSION, Outcome, Schedule, run_fleet, run_local
@@ -107,7 +108,7 @@ def bench_lunarlander() -> dict:
     # A seed of each row of a variant before the next seed, so that a stopped bench has something of all of them.
     order = [(row, seed) for rows in (ROWS[:5], ROWS[5:]) for seed in wanted for row in rows]
     missing = [(row, seed) for row, seed in order if not kept(row, seed)]
-    with ProcessPoolExecutor(max(1, len(os.sched_getaffinity(0)) // 2), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(max(1, len(os.sched_getaffinity(0)) // 2), get_context("spawn"), end_with_parent) as pool:
         tasks = [pool.submit(run, row, seed) for row, seed in missing]
         for task in track(as_completed(tasks), "lunarlander", total=len(tasks)):
             task.result()
