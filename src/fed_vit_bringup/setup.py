@@ -14,7 +14,7 @@ setup(
         ("share/fed_vit_bringup/config", glob("../../config/*.*")),
         ("share/fed_vit_bringup/launch", glob("../../launch/*.launch.py")),
         ("share/fed_vit_bringup/releases/base", glob("../../releases/base/*")),
-        ("share/fed_vit_bringup/releases/noon", glob("../../releases/noon/*")),
+        ("share/fed_vit_bringup/releases/noon_pruned", glob("../../releases/noon_pruned/*")),
         ("share/fed_vit_bringup/releases/keys", glob("../../releases/keys/*")),
     ],
     zip_safe=False,

@@ -41,13 +41,15 @@ def model_card(settings: Any, figures: Mapping[str, Mapping[str, float]], comman
     )
 
 
-def pruned_card(base: str, result: Any, figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """Markdown for a model pruned from release `base`; figures {whole or pruned: {domain: figures}}."""
+def pruned_card(
+    base: str, result: Any, figures: Mapping[str, Mapping[str, Mapping[str, float]]], command: str
+) -> str:
+    """Markdown for a model pruned from release `base` by `command`; figures {whole or pruned: {domain: figures}}."""
     rows = {f"{domain}, {which}": found for which, group in figures.items() for domain, found in group.items()}
     return (
         f"# Perception model, pruned\n\nMade from release {base} by structured pruning of {result.ratio:.0%} of its "
         f"blocks' inner widths, fine-tuned after each step ({result.end}). One image takes {result.latency_ms:.1f} ms "
-        f"on one thread of the machine that made it.\n\n{_table(rows)}\n"
+        f"on one thread of the machine that made it.\n\n**Made by** `{command}`\n\n{_table(rows)}\n"
     )
 
 

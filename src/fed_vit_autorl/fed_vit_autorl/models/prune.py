@@ -98,7 +98,9 @@ def prune(
     kept_files, kept_golden = other_models(model, base, "perception")
     files |= kept_files
     files[release.GOLDEN] = release.pack_golden({**kept_golden, "perception": golden})
-    files[release.CARD] = pruned_card(base.model_id, result, found).encode()
+    command = f"fedvit prune --model {model} --config {config} --target-latency {target_latency:g} --ratio {ratio:g}"
+    command += f" --steps {steps} --epochs {epochs}" + "".join(f" --set {change}" for change in changes)
+    files[release.CARD] = pruned_card(base.model_id, result, found, command).encode()
     manifest = release.write_release(
         output,
         files,

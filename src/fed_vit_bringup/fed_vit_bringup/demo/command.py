@@ -26,7 +26,7 @@ from fed_vit_autorl.cli.output import CommandError, emit, json_option
 @click.option(
     "--release",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path("releases/noon"),
+    default=Path("releases/noon_pruned"),
     show_default=True,
     help="The release that the vehicles start with.",
 )
