@@ -62,11 +62,13 @@ python_environment() {
     say "Python environment in $venv (about 8 GB, a few minutes)"
     rm -rf "$venv"
     "$python" -m venv "$venv"
-    logged "$cache/pip.log" "$venv/bin/pip" install --no-input --disable-pip-version-check --progress-bar off -c "$root/requirements/constraints.txt" \
+    logged "$cache/pip.log" "$venv/bin/pip" install --no-compile --no-input --disable-pip-version-check --progress-bar off -c "$root/requirements/constraints.txt" \
       -r "$root/requirements/ros.txt" -r "$root/requirements/vehicle.txt" -r "$root/requirements/simulation.txt" \
       -r "$root/requirements/cloud.txt" -r "$root/requirements/dev.txt" \
       || die "pip could not install the pinned packages; all it said is in $cache/pip.log"
     "$venv/bin/python" "$root/scripts/fix_wheels.py" "$venv"
+    # On every core, where pip would take one. Some packages hold templates that no Python compiles.
+    "$venv/bin/python" -m compileall -qq -j 0 "$venv/lib" >/dev/null 2>&1 || true
     touch "$venv/.complete"
   fi
   ln -sfn "$venv" "$root/.venv"
