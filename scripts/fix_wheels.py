@@ -14,4 +14,5 @@ for cmake_file in (Path(sys.argv[1]) / "share").rglob("*.cmake"):
     text = cmake_file.read_text()
     fixed = NUMPY_INCLUDE.sub(numpy.get_include(), PYTHON_INCLUDE.sub(sysconfig.get_path("include"), text))
     if fixed != text:
+        cmake_file.unlink()  # a cache may hold the same file under another name
         cmake_file.write_text(fixed)
