@@ -41,9 +41,7 @@ def model_card(settings: Any, figures: Mapping[str, Mapping[str, float]], comman
     )
 
 
-def pruned_card(
-    base: str, result: Any, figures: Mapping[str, Mapping[str, Mapping[str, float]]], command: str
-) -> str:
+def pruned_card(base: str, result: Any, figures: Mapping[str, Mapping[str, Mapping[str, float]]], command: str) -> str:
     """Markdown for a model pruned from release `base` by `command`; figures {whole or pruned: {domain: figures}}."""
     rows = {f"{domain}, {which}": found for which, group in figures.items() for domain, found in group.items()}
     return (

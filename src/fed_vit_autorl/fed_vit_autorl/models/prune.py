@@ -99,7 +99,8 @@ def prune(
     files |= kept_files
     files[release.GOLDEN] = release.pack_golden({**kept_golden, "perception": golden})
     command = f"fedvit prune --model {model} --config {config} --target-latency {target_latency:g} --ratio {ratio:g}"
-    command += f" --steps {steps} --epochs {epochs}" + "".join(f" --set {change}" for change in changes)
+    command += f" --min-accuracy {min_accuracy:g} --steps {steps} --epochs {epochs}"
+    command += "".join(f" --set {change}" for change in changes)
     files[release.CARD] = pruned_card(base.model_id, result, found, command).encode()
     manifest = release.write_release(
         output,
