@@ -19,6 +19,7 @@ from fed_vit_autorl.models.fleet_training import FleetTraining
 from fed_vit_autorl.models.losses import semantic_loss
 from fed_vit_autorl.models.packaging import perception_files
 from fed_vit_autorl.models.perception import ViTPerception
+from fed_vit_autorl.models.training import fit
 
 CONFIG = """
 federation: {client_lr: 1.0e-2}
@@ -28,6 +29,7 @@ training: {epochs: 16, batch_size: 4}
 """
 TINY = {"img_size": (32, 64), "num_classes": 0, "embed_dim": 24, "depth": 1, "num_heads": 3, "stem": "conv"}
 TINY |= {"head_width": 16}
+PARTS = {"0001TP": range(5), "0006R0": range(5, 10)}
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +50,10 @@ def place(tmp_path_factory):
     return folder
 
 
-def training(place, folder, evaluate=lambda weights: {}) -> FleetTraining:
+def training(place, folder, evaluate=lambda weights: {}, parts=PARTS) -> FleetTraining:
     torch.manual_seed(0)
     model = ViTPerception(**TINY)
     config = fleet_config.load(place / "fleet.yaml")
-    parts = {"0001TP": range(5), "0006R0": range(5, 10)}
     data = f"camvid:{place / 'data'}"
     return FleetTraining(config, data, parts, 2, model.architecture, weights_of(model), folder, evaluate)
 
@@ -73,6 +74,19 @@ def test_rounds_train_the_model_and_updates_are_small(place, tmp_path):
     run(fleet)
     assert fleet.rounds[1].loss < fleet.rounds[0].loss
     assert all(size < 0.3 * fleet.dense_bytes for done in fleet.rounds for size in done.bytes.values())
+
+
+def test_vehicles_do_as_many_steps_as_the_one_with_the_most_data(place, tmp_path, monkeypatch):
+    """16 epochs of 8 pictures in batches of 4 are 32 steps, for the vehicle that has 2 of them, too."""
+    done = []
+
+    def watched(model, batches, options, progress, *, stretch):
+        done.append((options.steps, stretch.last))
+        return fit(model, batches, options, progress, stretch=stretch)
+
+    monkeypatch.setattr(fleet_training, "fit", watched)
+    run(training(place, tmp_path, parts={"0001TP": range(2), "0006R0": range(2, 10)}))
+    assert done == [(64, 32), (64, 32), (64, 64), (64, 64)]
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(place, straight, tmp_path):
