@@ -103,9 +103,9 @@ class FleetTraining:
     """Rounds over a partition {vehicle: indices of `data`}; an interrupted run in `folder` is gone on with.
 
     The learning rate warms up and decays once, over all rounds: to a vehicle they are one training, whose weights are
-    averaged with the others' on the way. All do as many steps in a round as the one with the most data, which the others
-    would wait for: else who has a third of it, and does a third of the steps, counts for a ninth (Wang et al., "Tackling
-    the objective inconsistency problem in heterogeneous federated optimization", 2020).
+    averaged with the others' on the way. All do as many steps in a round as the one with the most data, which the
+    others would wait for: else who has a third of it, and does a third of the steps, counts for a ninth (Wang et al.,
+    "Tackling the objective inconsistency problem in heterogeneous federated optimization", 2020).
 
     `weights` are those of round 0; `evaluate` gives the figures of a model after each round.
     """
