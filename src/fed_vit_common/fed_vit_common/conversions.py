@@ -34,7 +34,8 @@ class InputReason(StrEnum):
     QUATERNION_INVALID = "quaternion_invalid"
 
 
-# How many bytes a pixel has, and how it becomes RGB; None where it is RGB already.
+# How many bytes a pixel has, and how it becomes RGB; None where it is RGB already. These are cv_bridge's 8-bit ones and
+# mean the same: it is not everywhere. OpenCV names a Bayer pattern by its second row's second and third pixel.
 ENCODINGS: dict[str, tuple[int, int | None]] = {
     "rgb8": (3, None),
     "bgr8": (3, cv2.COLOR_BGR2RGB),
@@ -43,6 +44,14 @@ ENCODINGS: dict[str, tuple[int, int | None]] = {
     "mono8": (1, cv2.COLOR_GRAY2RGB),
     "8UC1": (1, cv2.COLOR_GRAY2RGB),
     "8UC3": (3, cv2.COLOR_BGR2RGB),
+    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
+    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
 }
 
 
@@ -61,7 +70,8 @@ def rgb_image(message: Image) -> NDArray[np.uint8]:
     """The image as RGB (H, W, 3); a view of the message where it is rgb8 without row padding, else one copy.
 
     Raises:
-        InputRefused: empty, truncated, too large, or an encoding that is not an 8-bit colour or grey image.
+        InputRefused: empty, truncated, too large, or an encoding that is not an 8-bit colour or grey image, or that can't
+            have this width.
     """
     height, width, step = message.height, message.width, message.step
     if height == 0 or width == 0:
@@ -76,7 +86,12 @@ def rgb_image(message: Image) -> NDArray[np.uint8]:
         raise InputRefused(InputReason.IMAGE_TRUNCATED, found)
     rows = np.frombuffer(message.data, np.uint8, height * step).reshape(height, step)
     pixels = rows[:, : width * channels].reshape(height, width, channels)
-    return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
+    if conversion is None:
+        return pixels
+    try:
+        return cv2.cvtColor(pixels, conversion)
+    except cv2.error as error:
+        raise InputRefused(InputReason.IMAGE_ENCODING, f"{width}x{height} {message.encoding}") from error
 
 
 def camera_model(message: CameraInfo, base_from_camera: NDArray[np.float64]) -> CameraModel:

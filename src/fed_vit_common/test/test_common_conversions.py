@@ -44,9 +44,28 @@ def test_every_encoding_becomes_the_same_rgb(encoding, pixel, expected, padding)
     assert (pixels == expected).all()
 
 
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_a_bayer_mosaic_of_one_colour_is_that_colour(pattern):
+    red_green_blue = {"r": 200, "g": 100, "b": 50}
+    upper, lower = ([red_green_blue[name] for name in pair] * 4 for pair in (pattern[:2], pattern[2:]))
+    message = Image(height=6, width=8, encoding=f"bayer_{pattern}8", step=8, data=bytes((upper + lower) * 3))
+    assert (rgb_image(message) == [200, 100, 50]).all()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "two"), [("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuv422_yuy2", "yuyv"), ("yuyv", "yuyv")]
+)
+def test_yuv_becomes_rgb_by_bt_601(encoding, two):
+    """(Y, U, V) = (81, 90, 240) is pure red in the standard's 8-bit range."""
+    values = {"y": 81, "u": 90, "v": 240}
+    message = Image(height=2, width=4, encoding=encoding, step=8, data=bytes([values[name] for name in two] * 4))
+    np.testing.assert_allclose(rgb_image(message), np.broadcast_to([255, 0, 0], (2, 4, 3)), atol=2)
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
+        (Image(height=2, width=3, encoding="yuyv", step=6, data=bytes(12)), InputReason.IMAGE_ENCODING),
         (Image(), InputReason.IMAGE_EMPTY),
         (Image(height=2, width=3, encoding="rgb8", step=9, data=bytes(17)), InputReason.IMAGE_TRUNCATED),
         (Image(height=2, width=3, encoding="rgb8", step=8, data=bytes(100)), InputReason.IMAGE_TRUNCATED),
