@@ -63,6 +63,17 @@ def test_static_quantisation_needs_samples(base):
         PROFILES["int8_static"].make(graph, weights, {})
 
 
+def test_static_quantisation_is_around_zero_as_tensorrt_wants_it(base):
+    """NVIDIA's developer guide: explicit quantisation is symmetric, INT8 with zero points of 0."""
+    graph, weights = release.read_file(*base, "perception.onnx"), release.read_weights(*base, "perception")
+    samples = {"image": np.random.default_rng(2).random((2, 3, 64, 96), np.float32)}
+    made = onnx.load_from_string(PROFILES["int8_static"].make(graph, weights, samples)[0]).graph
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in made.initializer}
+    zeros = [constants[node.input[2]] for node in made.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert zeros
+    assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
+
+
 def test_a_lighter_form_is_made_once_and_kept(base, tmp_path, monkeypatch):
     graph, weights = release.read_file(*base, "perception.onnx"), release.read_weights(*base, "perception")
     cache = EngineCache(tmp_path)

@@ -70,8 +70,8 @@ def rgb_image(message: Image) -> NDArray[np.uint8]:
     """The image as RGB (H, W, 3); a view of the message where it is rgb8 without row padding, else one copy.
 
     Raises:
-        InputRefused: empty, truncated, too large, or an encoding that is not an 8-bit colour or grey image, or that can't
-            have this width.
+        InputRefused: empty, truncated, too large, an encoding that is not an 8-bit colour or grey image or does not go
+            with the width.
     """
     height, width, step = message.height, message.width, message.step
     if height == 0 or width == 0:

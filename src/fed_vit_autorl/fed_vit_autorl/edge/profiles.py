@@ -55,7 +55,9 @@ def full(graph: bytes, weights: Tensors, samples: Tensors) -> Model:
 
 
 def int8_static(graph: bytes, weights: Tensors, samples: Tensors) -> Model:
-    """Matrix products in 8 bits, activations scaled once for all by what `samples` make of them."""
+    """Matrix products in 8 bits, activations scaled once for all by what `samples` make of them, around zero: TensorRT
+    takes no other.
+    """
     quantization = _quietly("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "int8.onnx")
@@ -65,7 +67,9 @@ def int8_static(graph: bytes, weights: Tensors, samples: Tensors) -> Model:
             Rows(samples),
             op_types_to_quantize=["MatMul"],
             per_channel=True,
+            activation_type=quantization.QuantType.QInt8,
             weight_type=quantization.QuantType.QInt8,
+            extra_options={"ActivationSymmetric": True},
         )
         return target.read_bytes(), {}
 
