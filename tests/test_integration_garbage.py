@@ -19,7 +19,7 @@ def truncated_image() -> Image:
 
 
 def odd_encoding() -> Image:
-    return Image(height=4, width=4, encoding="yuv422_yuy2", step=8, data=bytes(32))
+    return Image(height=4, width=4, encoding="32FC1", step=16, data=bytes(64))
 
 
 def blank_camera_info() -> CameraInfo:
