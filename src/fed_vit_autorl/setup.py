@@ -102,6 +102,7 @@ setup(
     install_requires=[
         "numpy>=2",
         "scipy>=1.15",
+        "numba>=0.63",
         "msgspec>=0.19",
         "safetensors>=0.5",
         "cryptography>=46",

@@ -116,6 +116,34 @@ def test_cars_in_the_next_lane_and_people_on_the_pavement_do_not_hold_it_up():
     assert street.ego.position[0] > 130.0
 
 
+@pytest.mark.parametrize(
+    ("users", "because"),
+    [
+        ([car(12.0)], "lead"),
+        ([person(20.0, 1.0, 0.0, 0.0)], "person"),
+        ([person(15.0, 1.7, 0.0, 0.0)], "beside"),
+        ([car(15.0, 2.3)], "free_road"),
+        ([car(20.0, -20.0, 6.0, np.pi / 2)], "crossing"),
+        ([car(50.0, -10.0, 12.0, np.pi / 2)], "free_road"),  # has passed before the ego is there
+        ([car(300.0, 0.0, 8.0, np.pi)], "free_road"),
+        ([car(-20.0, 0.0, 5.0)], "free_road"),
+        ([person(20.0, 1.0, 0.0, 0.0), car(9.0)], "lead"),
+        ([car(9.0), person(20.0, 1.0, 0.0, 0.0)], "lead"),
+    ],
+)
+def test_it_says_what_decided(users, because):
+    ego = EgoState(0.0, (0.0, 0.0, 0.0), 0.0, 6.0)
+    assert Expert(STRAIGHT).decide(ego, dict(enumerate(users)), None).because == because
+
+
+def test_a_car_that_turns_into_the_lane_is_foreseen():
+    expert, ego = Expert(STRAIGHT), EgoState(0.0, (0.0, 0.0, 0.0), 0.0, 6.0)
+    beside = car(10.0, 3.5, 5.0, 0.0)
+    assert expert.decide(ego, {"car": beside}, None).because == "free_road"
+    turned = expert.decide(replace(ego, stamp=0.1), {"car": replace(beside, x=10.5, yaw=-0.03)}, None)
+    assert turned.because == "crossing"
+
+
 def test_it_slows_for_a_corner_and_stays_in_its_lane():
     angle = np.linspace(0.0, np.pi / 2, 20)
     corner = np.stack((60.0 + 10.0 * np.sin(angle), 10.0 * (1.0 - np.cos(angle))), axis=-1)

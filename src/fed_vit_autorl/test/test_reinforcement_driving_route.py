@@ -67,6 +67,38 @@ def test_window_keeps_a_crossing_route_on_its_branch():
     assert route.project(at_origin, near=101.0, window=10.0).s == pytest.approx(100.0)
 
 
+def test_a_window_off_the_route_is_its_nearest_end():
+    route = Route(np.array([[0, 0], [30, 0], [30, 30]], float))
+    assert route.project(Pose(29.0, 10.0, 0.0), near=-50.0).s == 29.0
+    assert route.project(Pose(10.0, 1.0, 0.0), near=200.0).s == 31.0
+
+
+def test_arrays_may_be_read_only_of_any_layout_shape_and_type():
+    points = np.array([[0, 0, 9], [50, 0, 9], [50, 50, 9]])
+    limits = np.repeat([10.0, 11.0, 12.0], 2)[::2]
+    points.flags.writeable = limits.flags.writeable = False
+    route = Route(points, limits)
+    s = np.linspace(-5.0, 105.0, 12).reshape(3, 4)[:, ::-1]
+    s.flags.writeable = False
+    for values in (route.heading(s), route.curvature(s), route.speed_limit(s)):
+        assert values.shape == (3, 4)
+    np.testing.assert_array_equal(route.at(s)[1, 2], route.at(s[1, 2]))
+    assert [route.at(5).tolist(), route.at(np.array(5)).tolist(), route.at(np.float32(5)).tolist()] == [[5.0, 0.0]] * 3
+    assert route.at(np.zeros(0)).shape == (0, 2)
+    off_route, beside = np.asfortranarray([[3, 1], [51, 8]]), np.full((2, 2), 0.5, np.float32)
+    off_route.flags.writeable = beside.flags.writeable = False
+    np.testing.assert_allclose(route.project_points(off_route, 0.0, 100.0), [[3.0, 58.0], [1.0, -1.0]])
+    np.testing.assert_allclose(to_local(to_map(beside, Pose(1.0, 2.0, 3.0)), Pose(1.0, 2.0, 3.0)), beside)
+
+
+def test_what_is_not_a_number_stays_none():
+    route = Route(np.array([[0, 0], [30, 0], [30, 30]], float))
+    assert np.isnan(route.at(np.nan)).all()
+    assert np.isnan([route.heading(np.nan), route.curvature(np.nan)]).all()
+    here = route.project(Pose(np.nan, 0.0, 0.0))
+    assert np.isnan([here.s, here.lateral, here.heading_error]).all()
+
+
 def test_points_are_placed_along_and_beside_the_route():
     route = Route(np.array([[0, 0], [30, 0], [30, 30]], float))
     s, lateral = route.project_points(np.array([[10.0, 2.0], [10.0, -1.0], [28.0, 20.0]]), 0.0, 60.0)

@@ -381,6 +381,20 @@ def test_who_steps_onto_the_road_goes_on_to_the_other_side(side):
     assert np.sign(side) * person.d[0] < -6.5
 
 
+def test_nobody_walks_or_pulls_out_through_what_is_parked():
+    world, met = BoxWorld(), 0
+    for seed in range(200):
+        world.reset(seed)
+        t = world._traffic
+        parked = (t.behaviour == Behaviour.STANDS) & (t.height < 5.0) & (t.d < -1.75)
+        for i in np.flatnonzero((t.behaviour == Behaviour.JAYWALKS) | ((t.behaviour == Behaviour.CUTS_IN) & (t.d < 0))):
+            across = t.width[i] if t.behaviour[i] == Behaviour.JAYWALKS else t.length[i]
+            apart = np.abs(t.s[parked] - t.s[i]) - 0.5 * (t.length[parked] + across)
+            assert (apart > 0.0).all()
+            met += bool((apart < 1.0).any())
+    assert met > 20  # right beside is where who steps out is hard to see
+
+
 @pytest.mark.parametrize(("gap", "room"), [(12.0, False), (12.3, True)])
 def test_who_comes_into_the_lane_too_near_is_judged_by_the_way_to_its_rear(gap, room):
     # At 10 m/s on a dry road: 0.5 s and 10² / (2 · 7) m, 12.1 m; a car of 4.6 m that turns in from beside.
@@ -388,11 +402,48 @@ def test_who_comes_into_the_lane_too_near_is_judged_by_the_way_to_its_rear(gap, 
     world.reset(0)
     world._state = replace(world._state, speed=10.0)
     world._grip, world._s = 1.0, 50.0
-    car = {"s": 50.0 + 3.7 + gap + 2.3, "d": -2.5, "heading": 0.0, "length": 4.6, "width": 1.82}
-    flags = {"acting": np.array([True]), "present": np.array([True])}
-    world._traffic = SimpleNamespace(**{name: np.array([value]) for name, value in car.items()}, **flags)
+    comes(world, s=50.0 + 3.7 + gap + 2.3, d=-2.5, length=4.6, width=1.82)
     world._watch_threats()
-    assert world._threats == {0: room}
+    assert world._threats[0].avoidable is room
+
+
+def comes(world, s, d, length, width, wall=None):
+    """Puts one who comes into the lane on the road, and a wall (s, d) of 4 m x 2 m in the ego's way to see it."""
+    others = [(s, d, length, width)] if wall is None else [(s, d, length, width), (*wall, 4.0, 2.0)]
+    numbers = dict(zip(("s", "d", "length", "width"), np.array(others, float).T, strict=True))
+    flags = {name: np.ones(len(others), bool) for name in ("acting", "present")}
+    numbers |= {"heading": np.zeros(len(others)), "height": np.full(len(others), 1.75)}
+    world._traffic = SimpleNamespace(**numbers, **flags)
+    world._place()
+
+
+def test_who_steps_out_from_behind_a_wall_is_judged_by_where_it_is_exposed():
+    # 8 m/s: 0.5 s and 8² / 14 m are 8.6 m. Hidden 14 m ahead, seen first when 5 m are left.
+    world = BoxWorld()
+    world.reset(0)
+    world._state, world._grip = replace(world._state, speed=8.0), 1.0
+    x = world._s + 3.7
+    comes(world, x + 14.0, -3.5, 0.5, 0.5, wall=(x + 10.0, -3.0))
+    world._watch_threats()
+    assert not world._threats[0].avoidable
+    comes(world, x + 5.0, -1.2, 0.5, 0.5, wall=(x + 1.0, -3.0))
+    world._watch_threats()
+    assert not world._threats[0].avoidable
+
+
+@pytest.mark.parametrize(("seconds", "avoidable"), [(0.4, False), (0.6, True)])
+def test_who_is_hidden_again_before_anybody_could_react_was_not_exposed(seconds, avoidable):
+    world = BoxWorld()
+    world.reset(0)
+    world._state, world._grip = replace(world._state, speed=8.0), 1.0
+    x = world._s + 3.7
+    comes(world, x + 14.0, -3.5, 0.5, 0.5)
+    world._watch_threats()
+    assert world._threats[0].avoidable
+    world._frame += round(seconds / world.dt)
+    comes(world, x + 14.0, -3.5, 0.5, 0.5, wall=(x + 10.0, -3.0))
+    world._watch_threats()
+    assert world._threats[0].avoidable is avoidable
 
 
 @pytest.mark.parametrize(

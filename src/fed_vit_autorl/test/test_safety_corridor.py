@@ -44,7 +44,7 @@ def test_turning_the_wheels_takes_its_time():
 
 
 def test_joined_corridors_count_their_way_on():
-    c = join(arc(ORIGIN, 0.0, 2.0), Corridor(np.array([5.0]), np.array([1.0]), np.array([0.2]), np.array([3.0])))
+    c = join(arc(ORIGIN, 0.0, 2.0), Corridor(np.array([[5.0, 1.0, 0.2, 3.0]])))
     assert c.way[-1] == 5.0
     assert (c.x[-1], c.y[-1], c.heading[-1]) == (5.0, 1.0, 0.2)
 

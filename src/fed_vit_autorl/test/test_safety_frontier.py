@@ -56,14 +56,40 @@ def test_who_steps_out_beside_a_parked_car_is_seen_though_one_cluster_with_it():
 
 def test_a_part_that_moves_of_what_stands_is_expected_to_go_on_as_a_person_is():
     parked = 12.0, 2.8, 0.0, 4.5, 1.8, 1.5
-    (row,) = np.flatnonzero((found := hazards(lambda t: [parked, (14.5, 1.6 - 1.2 * t, 0.0, 0.5, 0.5, 1.75)])).person)
-    assert found.closing[row] == pytest.approx(1.2, abs=0.5)
+    found = hazards(lambda t: [parked, (14.5, 1.6 - 1.2 * t, 0.0, 0.5, 0.5, 1.75)])
+    assert found.person.any()
+    assert found.closing[found.person] == pytest.approx(1.2, abs=0.5)
     assert not hazards(lambda t: [parked]).person.any()
     # Of a car that drives along and drifts it isn't.
     drifts = hazards(lambda t: [(10.0 + 6.0 * t, 2.6 - 0.8 * t, 0.0, 4.5, 1.8, 1.5)])
     assert drifts.along.min() > 1.0
     assert drifts.closing == pytest.approx(0.8, abs=0.4)
     assert not drifts.person.any()
+
+
+@pytest.mark.parametrize("speed", [0.0, 8.0])
+@pytest.mark.parametrize("pace", [1.2, 2.0])
+def test_who_steps_out_before_the_end_of_a_parked_truck_is_seen_before_passing_its_side(pace, speed):
+    # Its rear stands 0.2 m behind the person's back, its side 0.6 m from the corridor, the person 1.4 m.
+    def person(t):
+        return [(18.0, -2.75, 0.0, 7.6, 2.45, 3.2), (13.73, -2.6 + pace * t, 0.0, 0.5, 0.55, 1.75)]
+
+    assert closing(person, speed, 24) == pytest.approx(pace, abs=0.5)
+    assert closing(lambda t: person(0.0), speed, 24) == 0.0
+
+
+def test_who_was_seen_to_step_out_goes_on_for_a_moment_where_the_edge_is_not_found():
+    seen, rng = Surroundings(SPEC.base_from_lidar, A), np.random.default_rng(0)
+    truck, found = (18.0, -2.75, 0.0, 7.6, 2.45, 3.2), []
+    for k in range(40):
+        # It walks at 1.5 m/s for 1.2 s and is gone; the place where it was is not in view, the truck's rear is.
+        boxes = [truck, (13.73, -4.4 + 1.5 * k * DT, 0.0, 0.5, 0.55, 1.75)][: 1 + (k < 24)]
+        points = LIDAR.scan((0.0, 0.0, 0.0), np.array(boxes, float), rng)
+        seen.update(Scan(k * DT, points), EgoState(k * DT, (0.0, 0.0, 0.0), 0.0, 0.0))
+        found.append(seen.hazards(arc(HERE, 0.0, 30.0), 0.0).closing.max(initial=0.0))
+    assert found[23] == pytest.approx(1.5, abs=0.4)
+    assert min(found[24:28]) == pytest.approx(1.5, abs=0.4)
+    assert max(found[31:]) == 0.0
 
 
 @pytest.mark.parametrize("speed", [0.0, 6.0])
@@ -100,7 +126,8 @@ def test_what_comes_into_view_behind_a_van_has_not_moved():
 
 
 def edge(x=10.0, y=1.5, along=0.0, gap=0.6):
-    return Edge(np.array([[x, y]]), np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), np.array([gap]), np.array([along]))
+    numbers = (np.array([number]) for number in (gap, along, 1.0))
+    return Edge(np.array([[x, y]]), np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), *numbers)
 
 
 def frontier(*ys, x=10.0, along=0.0, nearest=FREE):
@@ -142,7 +169,7 @@ def test_the_past_ends_after_half_a_second():
 def test_what_stood_in_the_corridor_or_was_hidden_tells_nothing():
     ys = (0.5, 0.5, 0.5, 0.5, 1.6, 1.5)  # 1 m inwards, where the corridor begins 0.6 m from the point
     assert frontier(*ys).closing(edge()) == 0.0
-    wall = view(np.array([[8.0, 1.2]]))
+    wall = view(np.array([[8.0, 1.2]], np.float32))
     assert frontier(2.0, 1.9, 1.8, 1.7, 1.6, 1.5, nearest=wall).closing(edge()) == 0.0
 
 

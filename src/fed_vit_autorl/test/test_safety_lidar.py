@@ -342,3 +342,26 @@ def test_thinning_keeps_the_first_point_of_every_cell(count, centre):
     points = np.random.default_rng(count).uniform(-20.0, 20.0, (count, 2)) + centre
     _, first = np.unique(np.floor(points / THIN_M), axis=0, return_index=True)
     assert np.array_equal(thin(points), np.sort(first))
+
+
+def test_thinning_tells_apart_cells_that_share_a_slot():
+    column, row = np.divmod(np.arange(200) % 81, 9)  # the table for 200 points has 401 slots
+    points = (np.stack((column, row), axis=-1) * 401 + 0.5) * THIN_M
+    assert thin(points).tolist() == list(range(81))
+
+
+def test_a_sector_begins_at_its_edge_whatever_the_point_before():
+    edges = np.repeat(np.linspace(-np.pi, np.pi, SECTORS + 1), 50)
+    rng = np.random.default_rng(0)
+    beside = edges + rng.normal(0.0, 1e-6, len(edges))
+    angles = rng.permutation(np.concatenate((edges, beside, rng.uniform(-np.pi, np.pi, 999))))
+    x, y = (rng.uniform(1.0, 80.0, len(angles)) * (np.cos(angles), np.sin(angles))).astype(np.float32)
+    sector = ((np.arctan2(y, x) + np.float32(np.pi)) * np.float32(SECTORS / (2.0 * np.pi))).astype(int) % SECTORS
+    for order in (np.arange(len(x)), np.argsort(angles), np.argsort(-angles)):
+        found_there = sector_returns(np.stack((x, y), axis=-1)[order])
+        assert np.array_equal(found_there, np.bincount(sector, minlength=SECTORS))
+
+
+def test_clusters_are_numbered_from_behind_and_from_the_right():
+    points = np.array([[20.0, 5, 1], [20.0, -5, 1], [-10.0, 9, 1], [40.0, 0, 1]], np.float32)
+    assert cluster(points)[0].tolist() == [3, 2, 1, 4]

@@ -299,9 +299,9 @@ def test_without_a_route_there_is_no_lane():
 
 
 def test_in_the_middle_of_a_straight_lane_both_sides_have_the_same_room():
-    # At 10 m/s the horizon is 8 m: 2 · 0.75 / 8² = 0.0234 1/m; at 2 m/s it is 3 m.
+    # At 10 m/s the horizon is 12 m: 2 · 0.75 / 12² = 0.0104 1/m; at 2 m/s it is 3 m.
     constraint = lane(Situation(speed=10.0, on_route=on(0.0)), A)
-    angle = math.atan(2.7 * 1.5 / 64.0)
+    angle = math.atan(2.7 * 1.5 / 144.0)
     assert constraint.reason is Reason.LANE_DEVIATION
     assert constraint.steering == (pytest.approx(-angle), pytest.approx(angle))
     assert constraint.acceleration == INF
@@ -313,7 +313,7 @@ def test_the_steering_at_the_limit_ends_at_the_limit(lateral, heading, bend):
     s = Situation(speed=10.0, on_route=on(lateral, heading), route_curvature=bend)
     for angle, side in zip(lane(s, A).steering, (-0.75, 0.75), strict=True):
         curvature = math.tan(angle) / A.wheelbase
-        assert lateral + math.tan(heading) * 8.0 + 0.5 * (curvature - bend) * 64.0 == pytest.approx(side)
+        assert lateral + math.tan(heading) * 12.0 + 0.5 * (curvature - bend) * 144.0 == pytest.approx(side)
 
 
 def test_a_heading_across_the_lane_is_bounded():
@@ -344,7 +344,7 @@ def test_outside_its_lane_it_crawls_back(lateral, speed, acceleration):
 def test_where_the_bend_needs_more_than_the_speed_allows_it_slows_down(side, speed):
     # 0.7 m outside in a bend of 17 m: what keeps it within 0.75 m at the horizon needs 0.06 - 2 · 0.05 / L² 1/m.
     s = Situation(speed=speed, on_route=on(-0.7 * side), route_curvature=0.06 * side)
-    slower = math.sqrt(3.6 / (0.06 - 0.1 / (0.8 * speed) ** 2))
+    slower = math.sqrt(3.6 / (0.06 - 0.1 / (1.2 * speed) ** 2))
     assert lane(s, A).acceleration == pytest.approx(max((slower - speed) / 0.5, -4.0))
-    assert lane(replace(s, route_curvature=-0.06 * side), A).acceleration == INF  # inside, there is room
-    assert lane(replace(s, speed=7.0), A).acceleration == INF  # 7² · 0.0568 is 2.8 m/s²
+    assert lane(replace(s, speed=8.0, route_curvature=-0.06 * side), A).acceleration == INF  # inside, there is room
+    assert lane(replace(s, speed=7.0), A).acceleration == INF  # 7² · 0.0586 is 2.9 m/s²

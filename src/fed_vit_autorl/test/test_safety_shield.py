@@ -364,7 +364,6 @@ def test_a_stop_that_has_no_room_is_an_emergency():
         ("odometry", lambda o: replace(o, orientation=(0.0, 0.0, 0.0, 0.0)), Reason.ODOMETRY_QUATERNION),
         ("odometry", lambda o: replace(o, speed=100.0), Reason.ODOMETRY_OUT_OF_RANGE),
         ("odometry", lambda o: replace(o, stamp=o.stamp + 1.0), Reason.ODOMETRY_FROM_FUTURE),
-        ("odometry", lambda o: replace(o, position=(50.0, 50.0, 0.0)), Reason.ODOMETRY_JUMP),
     ],
 )
 def test_a_broken_input_stops_the_vehicle_and_a_good_one_releases_it(name, broken, reason):
@@ -393,6 +392,21 @@ def test_a_pose_that_jumps_is_no_reason_for_full_brake_and_no_place_on_the_route
     assert output.reasons == (Reason.ODOMETRY_JUMP,)
     assert output.state.behaviour.label == "comfortable_stop"
     assert output.control.brake == pytest.approx(0.5)
+
+
+def test_after_a_jump_the_place_is_not_believed_before_the_vehicle_has_stood():
+    drive, states = Drive(8.0), []
+    drive.run(0.3)
+    drive.y += 2.5
+    while drive.speed > 0.05:
+        output = drive.step()
+        assert output.reasons == (Reason.ODOMETRY_JUMP,)
+        assert abs(output.control.steering_angle) < 0.01  # not back to where the route seems to be
+        states.append(output.state.behaviour.label)
+        assert len(states) < 200
+    assert set(states) == {"comfortable_stop"}
+    drive.run(1.0)
+    assert not drive.output.state.active
 
 
 def test_a_route_that_comes_back_beside_itself_is_read_where_the_ego_was():

@@ -49,3 +49,19 @@ def test_no_prisms_no_returns():
     distance, number = cast(Prisms.of([]), ORIGIN, LidarSpec().azimuths, np.tan(LidarSpec().elevations))
     assert np.isinf(distance).all()
     assert (number == -1).all()
+
+
+@pytest.mark.parametrize("disc", [False, True])
+def test_from_within_a_prism_every_beam_meets_it_at_once_and_the_last_of_two(disc):
+    shape = (0, 0, 0, 3, 3, 0, 5, disc, 0.5)
+    distance, number = cast(Prisms.of([shape, shape]), ORIGIN, LidarSpec().azimuths, np.array([-0.1, 0.0, 0.1]))
+    assert (distance == 0).all()
+    assert (number == 1).all()
+
+
+@pytest.mark.parametrize("column", range(7))
+def test_a_prism_that_is_nowhere_is_not_met(column):
+    row = [5.0, 0.0, 0.0, 1.0, 1.0, 0.0, 3.0, 0.0, 0.5]
+    assert np.isfinite(cast(Prisms.of([tuple(row)]), ORIGIN, LidarSpec().azimuths, np.array([0.0]))[0]).any()
+    row[column] = np.nan
+    assert np.isinf(cast(Prisms.of([tuple(row)]), ORIGIN, LidarSpec().azimuths, np.array([0.0]))[0]).all()

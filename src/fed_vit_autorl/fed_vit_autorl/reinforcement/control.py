@@ -4,6 +4,7 @@ A path is (K, 2) float, K ≥ 2, in `base_link` (rear axle at the origin, x forw
 Steering is the road-wheel angle in rad, positive left, within ±`max_steering_angle`.
 """
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -31,7 +32,7 @@ class PID:
         self._previous = error
         integral = self._integral + error * dt
         raw = self.kp * error + self.ki * integral + self.kd * derivative
-        output = float(np.clip(raw, *self.limits))
+        output = float(min(max(raw, self.limits[0]), self.limits[1]))
         if output == raw or (raw - output) * error < 0.0:
             self._integral = integral
         return output
@@ -65,9 +66,8 @@ class PurePursuit:
 
     def steer(self, path: np.ndarray, speed: float, dt: float) -> float:
         """See `LateralController`."""
-        ahead = float(np.clip(self.gain * speed, self.nearest, self.furthest))
-        x, y = point_at_distance(path, ahead)
-        return _clipped(self.vehicle, float(np.arctan2(2.0 * self.vehicle.wheelbase * y, x * x + y * y)))
+        x, y = point_at_distance(path, min(max(self.gain * speed, self.nearest), self.furthest))
+        return _clipped(self.vehicle, math.atan2(2.0 * self.vehicle.wheelbase * y, x * x + y * y))
 
 
 class Stanley:
@@ -94,7 +94,7 @@ class SteeringPID:
     def steer(self, path: np.ndarray, speed: float, dt: float) -> float:
         """See `LateralController`."""
         x, y = point_at_distance(path, self.ahead)
-        return self.pid.step(float(np.arctan2(y, x)), dt)
+        return self.pid.step(math.atan2(y, x), dt)
 
 
 class LateralMPC:
@@ -148,19 +148,23 @@ class LateralMPC:
 LATERAL_CONTROLLERS = {"pure_pursuit": PurePursuit, "stanley": Stanley, "pid": SteeringPID, "mpc": LateralMPC}
 
 
-def point_at_distance(path: np.ndarray, distance: float) -> np.ndarray:
-    """The first point (2,) of the path that lies `distance` m from the origin; the last one when none is that far."""
-    away = np.linalg.norm(path, axis=1)
-    beyond = np.flatnonzero(away >= distance)
-    if not len(beyond):
-        return path[-1]
-    index = int(beyond[0])
-    start = path[index - 1] if index else np.zeros(2)
-    step = path[index] - start
+def point_at_distance(path: np.ndarray, distance: float) -> tuple[float, float]:
+    """The first point (x, y) of the path that lies `distance` m from the origin; the last one when none is that far."""
+    start_x = start_y = 0.0
+    points = path.tolist()
+    for x, y in points:
+        if x * x + y * y >= distance * distance:
+            break
+        start_x, start_y = x, y
+    else:
+        return tuple(points[-1])
+    dx, dy = x - start_x, y - start_y
     # |start + t·step| = distance, the root in [0, 1].
-    a, b, c = step @ step, 2.0 * start @ step, start @ start - distance**2
-    root = (-b + np.sqrt(max(b * b - 4.0 * a * c, 0.0))) / (2.0 * max(a, 1e-12))
-    return start + float(np.clip(root, 0.0, 1.0)) * step
+    a, b = dx * dx + dy * dy, 2.0 * (start_x * dx + start_y * dy)
+    c = start_x * start_x + start_y * start_y - distance * distance
+    root = (-b + math.sqrt(max(b * b - 4.0 * a * c, 0.0))) / (2.0 * max(a, 1e-12))
+    root = min(max(root, 0.0), 1.0)
+    return start_x + root * dx, start_y + root * dy
 
 
 def path_errors(path: np.ndarray, x: float) -> tuple[float, float, float]:
@@ -179,4 +183,4 @@ def path_errors(path: np.ndarray, x: float) -> tuple[float, float, float]:
 
 
 def _clipped(vehicle: VehicleParameters, angle: float) -> float:
-    return float(np.clip(angle, -vehicle.max_steering_angle, vehicle.max_steering_angle))
+    return float(min(max(angle, -vehicle.max_steering_angle), vehicle.max_steering_angle))

@@ -5,11 +5,13 @@ its curves, the lead vehicle (IDM), the stop line of a red light, anyone forecas
 and turn rate), the route's end.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from fed_vit_autorl.compiled import compiled
 from fed_vit_autorl.data.classes import VEHICLE
 from fed_vit_autorl.data.sample import EgoState
 from fed_vit_autorl.reinforcement.control import PurePursuit
@@ -21,15 +23,19 @@ from fed_vit_autorl.reinforcement.longitudinal import (
     must_stop,
     stop_at,
 )
-from fed_vit_autorl.reinforcement.route import PATH_POINTS, PATH_SPACING_M, Pose, Route
+from fed_vit_autorl.reinforcement.polyline import KNOTS, chords, heading_at, nearest_chord
+from fed_vit_autorl.reinforcement.route import PATH_POINTS, PATH_SPACING_M, Pose, Route, chord_count, wrap
 from fed_vit_autorl.reinforcement.vehicle import Footprint
 from fed_vit_autorl.simulation.vehicle import VehicleParameters
 
 HORIZON_M = 60.0
-TIMES_S = np.arange(0.0, 5.01, 0.5)
-SLACK_S = 1.0
+STEP_S, STEPS = 0.5, 11
+SLACK_S, LINGERS_S = 1.0, 2.0
 IN_THE_WAY_M, BESIDE_M = 0.3, 0.8
-WALKING_PACE = 2.5
+CIRCLE_GAP_M = 0.75
+WALKING_PACE, STANDS = 2.5, 0.3
+NOTHING, LEAD, PERSON, BESIDE, CROSSING = range(5)
+CAUSES = ("", "lead", "person", "beside", "crossing")
 
 
 @dataclass(frozen=True)
@@ -99,87 +105,99 @@ class Expert:
     def _traffic(self, ego: EgoState, s: float, users: Mapping[str, RoadUser]) -> dict[str, float]:
         """What the lead, people on the path and whoever is going to cross it allow, in m/s²."""
         limits: dict[str, float] = {}
-        rates = self._turn_rates(ego.stamp, users)
-        x, y, _ = ego.position
-        near = {name: user for name, user in users.items() if _may_matter(user, x, y)}
+        rates, (x, y, _) = self._turn_rates(ego.stamp, users), ego.position
+        near = [
+            (user.x, user.y, user.yaw, user.speed, user.length, user.width, user.class_id == VEHICLE, rates[name])
+            for name, user in users.items()
+            if math.hypot(user.x - x, user.y - y) < HORIZON_M + user.speed * 1.5
+        ]
         if not near:
             return limits
-        circles = [_circles(user, rates[name]) for name, user in near.items()]
-        flat = np.concatenate([points.reshape(-1, 2) for points in circles])
-        along, lateral = self.route.project_points(flat, s, s + HORIZON_M)
-        start = 0
-        for user, points in zip(near.values(), circles, strict=True):
-            shape, end = points.shape[:2], start + points.shape[0] * points.shape[1]
-            limit = self._user_limit(
-                ego.speed, s, user, along[start:end].reshape(shape), lateral[start:end].reshape(shape)
-            )
-            start = end
-            if limit is not None:
-                cause, acceleration = limit
-                limits[cause] = min(limits.get(cause, np.inf), acceleration)
+        line = chords(self.route.knots, s, s + HORIZON_M, chord_count(s, s + HORIZON_M))
+        body = (self.footprint.front, self.footprint.rear, self.footprint.width, self.style.acceleration)
+        for cause, ahead, toward in _hindrances(self.route.knots, line, np.array(near), s, ego.speed, body).tolist():
+            if cause == NOTHING:
+                continue
+            if cause == BESIDE:
+                acceleration = free_road(ego.speed, WALKING_PACE, self.style)
+            elif cause == CROSSING:
+                acceleration = stop_at(ego.speed, ahead - self.style.standstill_gap, self.style)
+            else:
+                acceleration = follow(ego.speed, ahead, toward, self.style)
+            cause = CAUSES[int(cause)]
+            limits[cause] = min(limits.get(cause, math.inf), acceleration)
         return limits
-
-    def _user_limit(
-        self, speed: float, s: float, user: RoadUser, along: np.ndarray, lateral: np.ndarray
-    ) -> tuple[str, float] | None:
-        """(cause, acceleration) for a user whose circles lie at `along`, `lateral` (T, C) now and as forecast."""
-        width, front = 0.5 * (self.footprint.width + user.width), s + self.footprint.front
-        now = (np.abs(lateral[0]) < width + IN_THE_WAY_M) & (along[0] > s)
-        if now.any():
-            place = float(along[0][now].min())
-            toward = float(user.speed * np.cos(user.yaw - float(self.route.heading(place))))
-            cause = "lead" if user.class_id == VEHICLE else "person"
-            return cause, follow(speed, place - front - 0.5 * user.width, toward, self.style)
-        beside = (np.abs(lateral[0]) < width + BESIDE_M) & (along[0] > front) & (along[0] < front + speed * 2.0 + 5.0)
-        if user.class_id != VEHICLE and beside.any():
-            return "beside", free_road(speed, WALKING_PACE, self.style)
-        margin = IN_THE_WAY_M if user.class_id == VEHICLE else BESIDE_M
-        inside = (np.abs(lateral) < width + margin) & (along > front) & (along < s + HORIZON_M - 1.0)
-        if user.speed <= 0.3 or not inside.any():
-            return None
-        when, where, radius = TIMES_S[inside.any(axis=1)], along[inside], 0.5 * user.width
-        enter = self._arrival(speed, float(where.min()) - radius - front)
-        leave = self._arrival(speed, float(where.max()) + radius - s + self.footprint.rear)
-        # Whoever is still on the path when the forecast ends may stay there.
-        stays = 2.0 if when[-1] == TIMES_S[-1] else 0.0
-        if leave < when[0] - SLACK_S or enter > when[-1] + SLACK_S + stays:
-            return None
-        stop = float(where.min()) - radius - front - self.style.standstill_gap
-        return "crossing", stop_at(speed, stop, self.style)
 
     def _turn_rates(self, stamp: float, users: Mapping[str, RoadUser]) -> dict[str, float]:
         """rad/s from each user's yaw at the previous call."""
         rates = {}
         for name, user in users.items():
             before, yaw = self._yaws.get(name, (stamp, user.yaw))
-            change = (user.yaw - yaw + np.pi) % (2.0 * np.pi) - np.pi
-            rates[name] = float(np.clip(change / (stamp - before), -1.0, 1.0)) if stamp > before else 0.0
+            rates[name] = min(max(wrap(user.yaw - yaw) / (stamp - before), -1.0), 1.0) if stamp > before else 0.0
         self._yaws = {name: (stamp, user.yaw) for name, user in users.items()}
         return rates
 
-    def _arrival(self, speed: float, distance: float) -> float:
-        """Seconds until the ego has gone `distance` metres when it accelerates gently to at least 4 m/s."""
-        if distance <= 0.0:
-            return 0.0
-        a, top = 0.7 * self.style.acceleration, max(speed, 8.0)
-        ramp = (top**2 - speed**2) / (2.0 * a)
-        if distance < ramp:
-            return float((np.sqrt(speed**2 + 2.0 * a * distance) - speed) / a)
-        return float((top - speed) / a + (distance - ramp) / top)
+
+@compiled("float64(float64, float64, float64)")
+def _arrival(speed, distance, pull):
+    """Seconds until the ego has gone `distance` metres when it accelerates gently to at least 8 m/s."""
+    if distance <= 0.0:
+        return 0.0
+    a, top = 0.7 * pull, max(speed, 8.0)
+    ramp = (top * top - speed * speed) / (2.0 * a)
+    if distance < ramp:
+        return (np.sqrt(speed * speed + 2.0 * a * distance) - speed) / a
+    return (top - speed) / a + (distance - ramp) / top
 
 
-def _may_matter(user: RoadUser, x: float, y: float) -> bool:
-    """Whether the user is near enough, or fast enough to come near within the forecast."""
-    return bool(np.hypot(user.x - x, user.y - y) < HORIZON_M + user.speed * 1.5)
+@compiled(f"float64[:, ::1]({KNOTS}, float64[:, ::1], float64[:, ::1], float64, float64, UniTuple(float64, 4))")
+def _hindrances(knots, line, users, s, speed, body):
+    """Per user what it is to the ego at `s` with `speed`: (cause, gap to it [m], its speed along the route [m/s]).
 
-
-def _circles(user: RoadUser, rate: float) -> np.ndarray:
-    """Centres (T, C, 2) in `map` of the circles, as wide as the user, that cover it at each of `TIMES_S`."""
-    half = 0.5 * rate * TIMES_S
-    distance = user.speed * TIMES_S * np.sinc(half / np.pi)
-    centre = np.stack((user.x + distance * np.cos(user.yaw + half), user.y + distance * np.sin(user.yaw + half)), -1)
-    yaw = user.yaw + rate * TIMES_S
-    half_length = max(user.length - user.width, 0.0) / 2.0
-    count = 1 if half_length == 0.0 else int(np.ceil(half_length / 0.75)) + 1
-    direction = np.stack((np.cos(yaw), np.sin(yaw)), axis=-1)
-    return centre[:, None] + np.linspace(-half_length, half_length, count)[None, :, None] * direction[:, None]
+    `line`: the route's next `HORIZON_M` in chords; `users` (n, 8): x, y, yaw, speed, length, width, whether a vehicle,
+    turn rate [rad/s]; `body`: the ego's front, rear, width [m], its acceleration [m/s²].
+    """
+    front, rear, width, pull = s + body[0], body[1], body[2], body[3]
+    found = np.zeros((len(users), 3))
+    for i in range(len(users)):
+        x, y, yaw, pace = users[i, 0], users[i, 1], users[i, 2], users[i, 3]
+        length, wide, vehicle, rate = users[i, 4], users[i, 5], users[i, 6] > 0.0, users[i, 7]
+        reach, radius = 0.5 * (width + wide), 0.5 * wide
+        # The user is covered by circles as wide as itself.
+        half = 0.5 * max(length - wide, 0.0)
+        gaps = int(np.ceil(half / CIRCLE_GAP_M))
+        margin = IN_THE_WAY_M if vehicle else BESIDE_M
+        place, beside = np.inf, False
+        first, last, near, far = -1, -1, np.inf, -np.inf
+        for step in range(STEPS if pace > STANDS else 1):
+            time = STEP_S * step
+            turn = 0.5 * rate * time
+            way = pace * time * (np.sin(turn) / turn if turn != 0.0 else 1.0)
+            centre_x, centre_y = x + way * np.cos(yaw + turn), y + way * np.sin(yaw + turn)
+            cos, sin = np.cos(yaw + rate * time), np.sin(yaw + rate * time)
+            for circle in range(gaps + 1):
+                offset = 2.0 * half / gaps * circle - half if gaps > 0 else 0.0
+                along, lateral = nearest_chord(line, centre_x + offset * cos, centre_y + offset * sin)
+                aside = abs(lateral)
+                if step == 0 and aside < reach + IN_THE_WAY_M and along > s:
+                    place = min(place, along)
+                if step == 0 and aside < reach + BESIDE_M and front < along < front + speed * 2.0 + 5.0:
+                    beside = True
+                if aside < reach + margin and front < along < s + HORIZON_M - 1.0:
+                    first, last = step if first < 0 else first, step
+                    near, far = min(near, along), max(far, along)
+            if step == 0 and (place < np.inf or (beside and not vehicle)):
+                break
+        if place < np.inf:
+            found[i, 0] = LEAD if vehicle else PERSON
+            found[i, 1], found[i, 2] = place - front - radius, pace * np.cos(yaw - heading_at(knots, place, 1.0))
+        elif beside and not vehicle:
+            found[i, 0] = BESIDE
+        elif pace > STANDS and first >= 0:
+            enter = _arrival(speed, near - radius - front, pull)
+            leave = _arrival(speed, far + radius - s + rear, pull)
+            # Whoever is still on the path when the forecast ends may stay there.
+            lingers = LINGERS_S if last == STEPS - 1 else 0.0
+            if not (leave < STEP_S * first - SLACK_S or enter > STEP_S * last + SLACK_S + lingers):
+                found[i, 0], found[i, 1] = CROSSING, near - radius - front
+    return found

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fed_vit_autorl.compiled import compiled
+from fed_vit_autorl.reinforcement.polyline import KNOTS, curvature_at, limit_at
 from fed_vit_autorl.reinforcement.route import Route
 
+AHEAD_STEP_M = 2.0
 LAST_M = 0.3
 """Nearer to where it should stand a vehicle just stops."""
 
@@ -39,7 +42,7 @@ def free_road(speed: float, target_speed: float, style: DrivingStyle) -> float:
 
 def follow(speed: float, gap: float, lead_speed: float, style: DrivingStyle) -> float:
     """IDM's acceleration without its free-road term, in m/s² (Treiber et al. 2000), `gap` metres behind a lead."""
-    approach = speed * (speed - lead_speed) / (2.0 * np.sqrt(style.acceleration * style.deceleration))
+    approach = speed * (speed - lead_speed) / (2.0 * math.sqrt(style.acceleration * style.deceleration))
     wanted = style.standstill_gap + max(speed * style.headway + approach, 0.0)
     return _bounded(style.acceleration * (1.0 - (wanted / max(gap, 0.1)) ** 2), style)
 
@@ -49,7 +52,7 @@ def stop_at(speed: float, distance: float, style: DrivingStyle) -> float:
     needed = speed**2 / (2.0 * max(distance, LAST_M))
     if distance <= LAST_M:
         return _bounded(-max(needed, style.deceleration), style)
-    approach = np.sqrt(1.2 * style.deceleration * distance)
+    approach = math.sqrt(1.2 * style.deceleration * distance)
     if needed > 0.6 * style.deceleration:
         return _bounded(-needed, style)
     return _bounded(min(style.acceleration, 1.5 * (approach - speed)), style)
@@ -67,12 +70,18 @@ def must_stop(speed: float, distance: float, red: bool, yellow: bool) -> bool:
 
 def curve_speed(route: Route, s: float, style: DrivingStyle, horizon: float = 60.0) -> float:
     """The speed in m/s from which comfortable braking reaches each limit and curve (√(a_lat/|κ|)) ahead."""
-    ahead = np.arange(0.0, horizon, 2.0)
-    curvature = np.abs(route.curvature(s + ahead))
-    limits = route.speed_limit(s + ahead)
-    allowed = np.minimum(np.sqrt(style.lateral / np.maximum(curvature, 1e-4)), limits)
-    reachable = np.sqrt(allowed**2 + 2.0 * 0.6 * style.deceleration * ahead)
-    return float(min(reachable.min(), limits[0]))
+    return _curve_speed(route.knots, s, style.lateral, style.deceleration, horizon)
+
+
+@compiled(f"float64({KNOTS}, float64, float64, float64, float64)")
+def _curve_speed(knots, s, lateral, deceleration, horizon):
+    least = np.inf
+    for i in range(int(np.ceil(horizon / AHEAD_STEP_M))):
+        ahead = i * AHEAD_STEP_M
+        curvature, limit = abs(curvature_at(knots, s + ahead, 3.0)), limit_at(knots, s + ahead)
+        allowed = np.minimum(np.sqrt(lateral / np.maximum(curvature, 1e-4)), limit)
+        least = np.minimum(least, np.sqrt(allowed * allowed + 1.2 * deceleration * ahead))
+    return np.minimum(least, limit_at(knots, s))
 
 
 class Ease:
@@ -100,4 +109,4 @@ class Ease:
 
 
 def _bounded(acceleration: float, style: DrivingStyle) -> float:
-    return float(np.clip(acceleration, -style.hardest, style.acceleration))
+    return float(min(max(acceleration, -style.hardest), style.acceleration))

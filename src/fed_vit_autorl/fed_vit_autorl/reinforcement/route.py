@@ -1,4 +1,4 @@
-"""Route geometry: where the vehicle is along its route and what lies ahead, in plain numpy."""
+"""Route geometry: where the vehicle is along its route and what lies ahead."""
 
 import math
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from enum import IntEnum, StrEnum
 import numpy as np
 
 from fed_vit_autorl.refusal import Refused
+from fed_vit_autorl.reinforcement import polyline
 
 PATH_POINTS, PATH_SPACING_M = 20, 2.0
 """A planned path: so many waypoints, so far apart."""
@@ -16,6 +17,7 @@ MAX_GAP_M = 300.0
 MIN_LENGTH_M = 2.0
 MAX_SPEED_LIMIT = 60.0
 DEFAULT_SPEED_LIMIT = 30.0 / 3.6
+_DEFAULT_LIMITS = np.full(MAX_POINTS, DEFAULT_SPEED_LIMIT)
 
 
 class RouteReason(StrEnum):
@@ -76,25 +78,20 @@ class Route:
             raise RouteRefused(RouteReason.ROUTE_MALFORMED, f"expected (N, 2) points, got {points.shape}")
         if len(points) > MAX_POINTS:
             raise RouteRefused(RouteReason.ROUTE_TOO_LONG, f"{len(points)} points, at most {MAX_POINTS}")
-        points = points[:, :2]
-        limits = np.full(len(points), DEFAULT_SPEED_LIMIT) if speed_limits is None else np.asarray(speed_limits, float)
-        if limits.shape != (len(points),) or not ((limits > 0.0) & (limits <= MAX_SPEED_LIMIT)).all():
+        limits = _DEFAULT_LIMITS[: len(points)] if speed_limits is None else np.asarray(speed_limits, np.float64)
+        fault, gap = polyline.LIMIT_INVALID, 0.0
+        if limits.shape == (len(points),):
+            fault, gap, self.knots = polyline.measure(points, limits, MAX_SPEED_LIMIT, MAX_GAP_M, MIN_LENGTH_M)
+        if fault == polyline.LIMIT_INVALID:
             detail = f"expected {len(points)} limits in (0, {MAX_SPEED_LIMIT}] m/s"
             raise RouteRefused(RouteReason.SPEED_LIMIT_INVALID, detail)
-        if not np.isfinite(points).all():
+        if fault == polyline.NOT_FINITE:
             raise RouteRefused(RouteReason.ROUTE_NOT_FINITE, "a coordinate is NaN or infinite")
-        if len(points) > 1:
-            kept = np.concatenate(([True], _norm(np.diff(points, axis=0)) > 1e-3))
-            points, limits = points[kept], limits[kept]
-            steps = _norm(np.diff(points, axis=0))
-            if len(steps) and steps.max() > MAX_GAP_M:
-                raise RouteRefused(RouteReason.ROUTE_BROKEN, f"a gap of {steps.max():.1f} m, at most {MAX_GAP_M} m")
-        if len(points) < 2 or steps.sum() < MIN_LENGTH_M:
+        if fault == polyline.BROKEN:
+            raise RouteRefused(RouteReason.ROUTE_BROKEN, f"a gap of {gap:.1f} m, at most {MAX_GAP_M} m")
+        if fault == polyline.TOO_SHORT:
             raise RouteRefused(RouteReason.ROUTE_TOO_SHORT, f"shorter than {MIN_LENGTH_M} m")
-        self.points, self._limits = points, limits
-        self.s = np.concatenate(([0.0], np.cumsum(steps)))
-        self._knots, self._lengths = self.s[1:-1], np.diff(self.s)
-        self._direction = np.diff(points, axis=0) / steps[:, None]
+        self.points, self.s = self.knots[:, :2], self.knots[:, polyline.S]
 
     @property
     def length(self) -> float:
@@ -106,60 +103,34 @@ class Route:
 
         `near` keeps a route that crosses itself from being read on the wrong branch.
         """
-        first, last = 0, len(self._direction)
-        if near is not None:
-            first = max(int(np.searchsorted(self.s, near - window, side="right")) - 1, 0)
-            last = min(int(np.searchsorted(self.s, near + window, side="left")), last)
-            first = min(first, last - 1)
-        (x, y), (dx, dy) = self.points[first:last].T, self._direction[first:last].T
-        x, y = pose.x - x, pose.y - y
-        along = np.minimum(np.maximum(x * dx + y * dy, 0.0), self._lengths[first:last])
-        distance = _hypot(x - along * dx, y - along * dy)
-        best = int(distance.argmin())
-        lateral = math.copysign(distance[best], dx[best] * y[best] - dy[best] * x[best])
-        s = float(self.s[first + best] + along[best])
-        return Projection(s, lateral, wrap(pose.yaw - float(self.heading(s))))
+        start, end = (-math.inf, math.inf) if near is None else (near - window, near + window)
+        return Projection(*polyline.project(self.knots, pose.x, pose.y, pose.yaw, start, end))
 
     def project_points(self, points: np.ndarray, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
         """(N, 2) map points → (s, lateral), each (N,), against the part of the route between `start` and `end`."""
-        count = max(int(np.ceil((end - start) / 1.0)), 1) + 1
-        samples = np.linspace(start, end, count)
-        line = self.at(samples)
-        step = np.diff(line, axis=0)
-        length = _norm(step)
-        dx, dy = step.T / np.maximum(length, 1e-9)
-        x, y = points.T[..., None] - line[:-1].T[:, None]
-        along = np.minimum(np.maximum(x * dx + y * dy, 0.0), length)
-        distance = _hypot(x - along * dx, y - along * dy)
-        best = distance.argmin(axis=1)
-        row = np.arange(len(points))
-        side = dx[best] * y[row, best] - dy[best] * x[row, best]
-        return samples[best] + along[row, best], np.copysign(distance[row, best], side)
+        points = np.asarray(points, dtype=np.float64)
+        s, lateral = polyline.project_points(self.knots, points, start, end, chord_count(start, end))
+        return s, lateral
 
     def at(self, s: np.ndarray) -> np.ndarray:
         """Points (…, 2) at arc lengths `s` (…); beyond either end the route goes on straight."""
         s = np.asarray(s, dtype=np.float64)
-        index = self._knots.searchsorted(s, side="right")
-        beyond = s - self.s.take(index)
-        return self.points.take(index, axis=0) + beyond[..., None] * self._direction.take(index, axis=0)
+        return polyline.points_at(self.knots, s.reshape(-1)).reshape(*s.shape, 2)
 
     def heading(self, s: np.ndarray, span: float = 1.0) -> np.ndarray:
         """Direction in rad at arc lengths `s`, of the chord `span` metres before to `span` after."""
-        after, before = self.at(np.add.outer((span, -span), s))
-        chord = after - before
-        return np.arctan2(chord[..., 1], chord[..., 0])
+        s = np.asarray(s, dtype=np.float64)
+        return polyline.headings_at(self.knots, s.reshape(-1), span).reshape(s.shape)[()]
 
     def curvature(self, s: np.ndarray, span: float = 3.0) -> np.ndarray:
         """Signed curvature in 1/m (left positive) at `s`, of the circle through three points `span` metres apart."""
-        before, here, after = self.at(np.add.outer((-span, 0.0, span), s))
-        a, b = here - before, after - here
-        cross = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-        product = _norm(a) * _norm(b) * _norm(after - before)
-        return 2.0 * cross / np.maximum(product, 1e-9)
+        s = np.asarray(s, dtype=np.float64)
+        return polyline.curvatures_at(self.knots, s.reshape(-1), span).reshape(s.shape)[()]
 
     def speed_limit(self, s: np.ndarray) -> np.ndarray:
         """The limit in m/s in force at arc lengths `s` (…): that of the last point passed."""
-        return self._limits[np.maximum(np.searchsorted(self.s, s, side="right") - 1, 0)]
+        s = np.asarray(s, dtype=np.float64)
+        return polyline.limits_at(self.knots, s.reshape(-1)).reshape(s.shape)[()]
 
     def local(self, pose: Pose, s: float, count: int, spacing: float) -> np.ndarray:
         """The next `count` points after arc length `s`, `spacing` metres apart, in the pose's own frame: (count, 2)."""
@@ -175,31 +146,27 @@ class Route:
         return RoadOption.LEFT if extreme > 0 else RoadOption.RIGHT
 
 
-def _norm(vectors: np.ndarray) -> np.ndarray:
-    """Lengths (…) of planar vectors (…, 2): a third of what the general norm takes."""
-    return _hypot(vectors[..., 0], vectors[..., 1])
-
-
-def _hypot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """√(x² + y²) of what is far from overflow."""
-    return np.sqrt(x * x + y * y)
+def chord_count(start: float, end: float) -> int:
+    """How many chords, about 1 m each, stand for the route from arc length `start` to `end` in a projection."""
+    return max(math.ceil(end - start), 1)
 
 
 def wrap(angle: float) -> float:
     """The angle in [-π, π)."""
-    return float((angle + np.pi) % (2.0 * np.pi) - np.pi)
+    return float((angle + math.pi) % (2.0 * math.pi) - math.pi)
 
 
 def to_local(points: np.ndarray, pose: Pose) -> np.ndarray:
     """Map points (…, 2) in the pose's frame: x forward, y left."""
-    offset = np.asarray(points, dtype=np.float64) - (pose.x, pose.y)
-    cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
-    return np.stack((offset[..., 0] * cos + offset[..., 1] * sin, offset[..., 1] * cos - offset[..., 0] * sin), axis=-1)
+    points = np.asarray(points, dtype=np.float64)
+    return polyline.to_local(points.reshape(-1, points.shape[-1]), pose.x, pose.y, pose.yaw).reshape(
+        *points.shape[:-1], 2
+    )
 
 
 def to_map(points: np.ndarray, pose: Pose) -> np.ndarray:
     """Points (…, 2) of the pose's frame in map coordinates."""
     points = np.asarray(points, dtype=np.float64)
-    cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
-    x, y = points[..., 0], points[..., 1]
-    return np.stack((pose.x + x * cos - y * sin, pose.y + x * sin + y * cos), axis=-1)
+    return polyline.to_map(points.reshape(-1, points.shape[-1]), pose.x, pose.y, pose.yaw).reshape(
+        *points.shape[:-1], 2
+    )

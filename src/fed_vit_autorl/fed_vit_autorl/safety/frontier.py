@@ -1,11 +1,13 @@
 """How fast the edge of all that is seen comes towards the corridor, whichever clusters it belongs to. In `map`."""
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.compiled import compiled
 from fed_vit_autorl.reinforcement.route import Pose, to_local
 
 from .assumptions import Assumptions
@@ -17,10 +19,48 @@ BESIDE_M = 1.0
 KEPT_M = 40.0
 
 
+@compiled("float64[:, ::1](float64[:, :], float64, float64, float64)")
+def _ahead(points, x, y, yaw):
+    """Those of the points (N, 2) that lie before a pose and at less than `KEPT_M`."""
+    cos, sin, count, kept = math.cos(yaw), math.sin(yaw), 0, np.empty((len(points), 2))
+    for i in range(len(points)):
+        dx, dy = points[i, 0] - x, points[i, 1] - y
+        if dx * cos + dy * sin > 0.0 and dx * dx + dy * dy < KEPT_M**2:
+            kept[count, 0], kept[count, 1] = points[i, 0], points[i, 1]
+            count += 1
+    return kept[:count]
+
+
+_POINTS, _NUMBERS = "float64[:, :]", "float64[:]"
+
+
+@compiled(f"float64[::1]({_POINTS}, {_POINTS}, {_POINTS}, {_NUMBERS}, {_NUMBERS}, {_NUMBERS}, {_POINTS}, {_NUMBERS})")
+def _least(points, tangent, outwards, gap, along, beside, past, age):
+    """Least speed (P,) [m/s] outwards of the past points (N, 2) that may have come to each edge; inf without one."""
+    reach, least = BESIDE_M, np.full(len(points), np.inf)
+    low_x, low_y, high_x, high_y = np.inf, np.inf, -np.inf, -np.inf
+    for p in range(len(points)):
+        reach = max(reach, BESIDE_M + (abs(along[p]) + RUN_M_S) * OLDEST_S)
+        low_x, low_y = min(low_x, points[p, 0]), min(low_y, points[p, 1])
+        high_x, high_y = max(high_x, points[p, 0]), max(high_y, points[p, 1])
+    low_x, low_y, high_x, high_y = low_x - reach, low_y - reach, high_x + reach, high_y + reach
+    for n in range(len(past)):
+        if not (low_x < past[n, 0] < high_x and low_y < past[n, 1] < high_y):
+            continue
+        for p in range(len(points)):
+            dx, dy = past[n, 0] - points[p, 0], past[n, 1] - points[p, 1]
+            if abs(dx * tangent[p, 0] + dy * tangent[p, 1] + along[p] * age[n]) < beside[p]:
+                out = dx * outwards[p, 0] + dy * outwards[p, 1]
+                # What stood in the corridor itself says nothing of what was beside it.
+                if out > -gap[p]:
+                    least[p] = min(least[p], out / age[n])
+    return least
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Edge:
     """Points (P, 2) [m] that come nearest to a corridor: its direction there, that away from it (P, 2), the lateral
-    gap (P,) [m] and the speed (P,) [m/s] along it.
+    gap (P,) [m], the speed (P,) [m/s] along it, and how far along it (P,) [m] one has come from at most.
     """
 
     points: NDArray[np.float64]
@@ -28,6 +68,7 @@ class Edge:
     outwards: NDArray[np.float64]
     gap: NDArray[np.float64]
     along: NDArray[np.float64]
+    beside: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,20 +96,23 @@ class Frontier:
     def reset(self) -> None:
         """Forget everything."""
         self._scans: deque[Past] = deque()
-        self._points, self._age = np.zeros((2, 0)), np.zeros(0)
+        self._points, self._age = np.zeros((0, 2)), np.zeros(0)
         self._youngest: Past | None = None
+
+    @property
+    def stamp(self) -> float:
+        """Of the latest scan [s]."""
+        return self._scans[-1].stamp
 
     def update(self, scan: Past) -> None:
         """Takes in the latest scan; those of more than half a second ago are forgotten."""
         while self._scans and scan.stamp - self._scans[0].stamp > OLDEST_S:
             self._scans.popleft()
         old = [past for past in self._scans if scan.stamp - past.stamp >= YOUNGEST_S]
-        self._points = np.concatenate([np.zeros((2, 0)), *(past.points.T for past in old)], axis=1)
+        self._points = np.concatenate([np.zeros((0, 2)), *(past.points for past in old)])
         self._age = np.repeat([scan.stamp - past.stamp for past in old], [len(past.points) for past in old])
         self._youngest = old[-1] if old else None
-        x, y = to_local(scan.points, scan.pose).T
-        near = np.flatnonzero((x > 0.0) & (x * x + y * y < KEPT_M**2))
-        self._scans.append(replace(scan, points=scan.points.T.take(near, axis=1).T))  # contiguous coordinates
+        self._scans.append(replace(scan, points=_ahead(scan.points, scan.pose.x, scan.pose.y, scan.pose.yaw)))
 
     def closing(self, edge: Edge) -> NDArray[np.float64]:
         """Speed (P,) [m/s] at which each point, or what it belongs to, has come towards the corridor.
@@ -80,22 +124,11 @@ class Frontier:
         before = self._youngest
         if before is None:
             return np.zeros(len(edge.points))
-        now, (past, age) = self._scans[-1], self._around(edge)
-        offset = edge.tangent @ past - (edge.tangent * edge.points).sum(axis=1)[:, None]
-        beside = np.abs(offset + edge.along[:, None] * age) < BESIDE_M
-        out = edge.outwards @ past - (edge.outwards * edge.points).sum(axis=1)[:, None]
-        # What stood in the corridor itself says nothing of what was beside it.
-        beside &= out > -edge.gap[:, None]
-        least = np.where(beside, out * (1.0 / age), np.inf).min(axis=1, initial=np.inf)
+        now = self._scans[-1]
+        least = _least(
+            edge.points, edge.tangent, edge.outwards, edge.gap, edge.along, edge.beside, self._points, self._age
+        )
         was = edge.points - (edge.along * (now.stamp - before.stamp))[:, None] * edge.tangent
         known = np.isfinite(least) & ~hidden(to_local(was, before.pose), before.nearest)
         spacing = self._a.lidar_column * np.hypot(edge.points[:, 0] - now.pose.x, edge.points[:, 1] - now.pose.y)
         return np.where(known & (least > np.maximum(spacing / OLDEST_S, STILL_M_S)), least, 0.0)
-
-    def _around(self, edge: Edge) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Past points (2, N) from where somebody may have come to one of the edge's, and their ages (N,) [s]."""
-        reach = BESIDE_M + (np.abs(edge.along).max() + RUN_M_S) * OLDEST_S
-        low, high = edge.points.min(axis=0) - reach, edge.points.max(axis=0) + reach
-        x, y = self._points
-        near = np.flatnonzero((x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1]))
-        return self._points.take(near, axis=1), self._age.take(near)

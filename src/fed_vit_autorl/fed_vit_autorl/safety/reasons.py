@@ -85,7 +85,7 @@ _COMFORTABLE = (
     (Reason.LIDAR_EMPTY, "the LiDAR sees its surroundings"),
     (Reason.LIDAR_FROZEN, "the LiDAR's scans change"),
     (Reason.LIDAR_BLIND_SECTOR, "the LiDAR sees the whole road ahead"),
-    (Reason.ODOMETRY_JUMP, "the localisation is steady"),
+    (Reason.ODOMETRY_JUMP, "the vehicle stands and the localisation is steady"),
     (Reason.CLOCK_JUMP, "the clock is steady"),
 )
 _EMERGENCY = (

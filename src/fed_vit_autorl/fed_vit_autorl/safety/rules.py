@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.compiled import compiled
 from fed_vit_autorl.reinforcement.route import Projection
 
 from .assumptions import Assumptions
@@ -15,7 +16,7 @@ from .reasons import Reason
 from .rss import lateral, safe_acceleration, stopping_distance
 from .types import Action, Light, LightState
 
-LANE_HORIZON_S = 0.8
+LANE_HORIZON_S = 1.2
 LANE_HORIZON_M = 3.0
 SPEED_RESPONSE_S = 0.5
 SPEED_BRAKE = 2.0
@@ -86,14 +87,23 @@ def _crawl(s: Situation, a: Assumptions) -> float:
     return max((CRAWL_M_S - s.speed) / SPEED_RESPONSE_S, -a.comfortable_brake)
 
 
+@compiled("float64[::1](float64[:], float64[:], float64, float64, float64, float64)")
+def _free_way(way, along, min_gap, lead_brake, oncoming_brake, response_time):
+    free = np.empty(len(way))
+    for i in range(len(way)):
+        speed, moves = abs(along[i]), along[i] ** 2 / (2.0 * lead_brake)
+        if along[i] < 0.0:
+            moves = -(speed * response_time + speed**2 / (2.0 * oncoming_brake))
+        free[i] = way[i] - min_gap + moves
+    return free
+
+
 def free_way(h: Hazards, a: Assumptions) -> NDArray[np.float64]:
     """Way [m] in which the ego has to be able to stop for each hazard, 3.0 m kept; inf for those outside the corridor.
 
     What moves along may brake at 8.0 m/s² (RSS 1); what comes towards the ego responds and brakes, too (RSS 3).
     """
-    speed = np.abs(h.along)
-    towards = speed * a.other_response_time + speed**2 / (2.0 * a.oncoming_brake)
-    return h.way - a.min_gap + np.where(h.along < 0.0, -towards, speed**2 / (2.0 * a.lead_brake))
+    return _free_way(h.way, h.along, a.min_gap, a.lead_brake, a.oncoming_brake, a.other_response_time)
 
 
 def obstacle(s: Situation, a: Assumptions) -> Constraint | None:

@@ -40,6 +40,7 @@ class Senses:
         self._scan: Scan | None = None
         self._ego: EgoState | None = None
         self._ego_fault: Reason | None = None
+        self._lost = False
         self._scan_faults: tuple[Reason, ...] = ()
 
     @property
@@ -55,8 +56,8 @@ class Senses:
         blind = odometry_fault(inputs.odometry, now, self._a)
         if blind is None:
             self._take_odometry(inputs.odometry, pushed)
-            blind = self._ego_fault if self._ego_fault is not Reason.ODOMETRY_JUMP else None
-        jump = self._ego_fault if self._ego_fault is Reason.ODOMETRY_JUMP else None
+            blind = self._ego_fault
+        jump = Reason.ODOMETRY_JUMP if self._lost else None
         scan = self._take_scan(inputs.scan, now)
         collision = Reason.COLLISION if inputs.collision else None
         broken = Reason.SHIELD_FAULT if inputs.shield_fault else None
@@ -68,9 +69,14 @@ class Senses:
         if self._odometry is not None and odometry.stamp <= self._odometry.stamp:
             return
         self._odometry = odometry
-        self._ego, self._ego_fault = self.localisation.update(odometry, pushed)
-        if self._ego_fault is Reason.ODOMETRY_JUMP:
+        self._ego, fault = self.localisation.update(odometry, pushed)
+        if fault is Reason.ODOMETRY_JUMP:
             self.surroundings.forget()
+            self._ego_fault, self._lost = None, True
+            return
+        self._ego_fault = fault
+        # Nobody can say whether the place before the jump was the wrong one or the one after: who drives stops first.
+        self._lost &= abs(self._ego.speed) >= self._a.standstill
 
     def _take_scan(self, scan: Scan | None, now: float) -> tuple[Reason, ...]:
         if scan is None or scan is not self._scan:

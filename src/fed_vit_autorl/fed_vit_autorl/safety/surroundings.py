@@ -1,19 +1,22 @@
 """What the LiDAR shows around the ego: obstacles kept in `map`, their motion, and what a corridor makes of them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.compiled import compiled
 from fed_vit_autorl.data.sample import EgoState
 from fed_vit_autorl.reinforcement.route import Pose, to_local, to_map
 
 from .assumptions import Assumptions
-from .corridor import Contacts, Corridor, contacts
+from .corridor import WAY, Corridor, X, Y, contacts
 from .frontier import BESIDE_M, Edge, Frontier, Past
-from .lidar import Obstacles, begins, boxes, extract, thin
+from .lidar import Obstacles, boxes, extract, thin
 from .rules import Hazards
-from .tracker import PERSON_M, STILL_M_S, Motion, Tracker
+from .tracker import PERSON_M, RUN_M_S, STILL_M_S, Tracker, extent
 from .types import Scan
-from .view import BINS, empty, hidden, view
+from .view import BINS, TOLERANCE_M, empty, sight, view
 
 MAX_EXTENT_M = 13.0
 SOLID = 2.0
@@ -21,7 +24,171 @@ TRUSTED_SCANS = 4
 CROSSING_SCANS = 6
 REGION_M = 12.0
 VIEW_NOISE = 0.05
-EDGE_M = 2.5
+EDGE_M, PART_EDGE_M = 2.5, 4.0
+PART_M = 0.3
+STEPPING_S = 0.3  # an edge is not found in every scan
+
+
+@compiled(
+    "Tuple((float64[:, :, ::1], int64[::1], boolean[::1], boolean[::1], float64[::1]))"
+    "(float64[:, :], float64[:], float64[:, :, :], int64[:], float64)"
+)
+def _believed(outlines, solidity, velocities, scans, touching):
+    """What is believed of C clusters, by label (0: none): velocities (2, 1 + C, 2), scans, whether it is small, whether
+    it is there at all (solid ones at once, meagre ones in their second scan, spray never), and the margin [m] around
+    the corridor within which it matters.
+
+    Velocities of what is new, or too long to be a vehicle, count as 0: of a long wall both ends move with the range
+    of sight.
+    """
+    size = len(outlines) + 1
+    trusted, seen, margin = np.zeros((2, size, 2)), np.zeros(size, np.int64), np.full(size, touching)
+    small, there = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    there[0] = True
+    for c in range(1, size):
+        length, seen[c] = extent(outlines[c - 1]), scans[c - 1]
+        small[c] = length < PERSON_M
+        there[c] = solidity[c - 1] >= SOLID or (solidity[c - 1] >= 1.0 and seen[c] > 1)
+        if length <= MAX_EXTENT_M and seen[c] >= TRUSTED_SCANS:
+            for window in range(2):
+                for axis in range(2):
+                    trusted[window, c, axis] = velocities[window, c - 1, axis]
+        # What stands still matters where the body may touch it; only who moves has to be seen coming.
+        if np.hypot(trusted[0, c, 0], trusted[0, c, 1]) > STILL_M_S:
+            margin[c] = REGION_M
+    return trusted, seen, small, there, margin
+
+
+@compiled("int64[::1](float64[:, :], int64[:], float64[:], float64[:, :])")
+def _near(points, labels, margin, poses):
+    """Indices of the points (N, 2) in the rectangle around the poses, widened by the margin of their label."""
+    low_x, high_x, low_y, high_y = np.inf, -np.inf, np.inf, -np.inf
+    for k in range(len(poses)):
+        low_x, high_x = min(low_x, poses[k, X]), max(high_x, poses[k, X])
+        low_y, high_y = min(low_y, poses[k, Y]), max(high_y, poses[k, Y])
+    near, count = np.empty(len(points), np.int64), 0
+    for i in range(len(points)):
+        x, y, wide = points[i, 0], points[i, 1], margin[labels[i]]
+        if low_x - wide < x < high_x + wide and low_y - wide < y < high_y + wide:
+            near[count] = i
+            count += 1
+    return near[:count]
+
+
+@compiled(
+    "Tuple((int64[::1], int64[::1], float64[::1]))(int64[:], float64[:, :, ::1], float64[:], float64[:], float64[:])"
+)
+def _parts(labels, velocities, way, gap, abreast):
+    """Rows, ascending, of what is near, for each the index of its point with the least gap, and its way.
+
+    A row is a cluster's label, or `count` more for a part of a cluster, and nothing is known of a part but its edge:
+    who steps out before what stands in the corridor or beside it may be one cluster with it, and counts by itself.
+    """
+    count = velocities.shape[1]
+    reach, nearest = np.full(2 * count, np.inf), np.full(2 * count, -1)
+    for i in range(len(labels)):
+        label = labels[i]
+        reach[label] = min(reach[label], way[i])
+        if nearest[label] < 0 or gap[i] < gap[nearest[label]]:
+            nearest[label] = i
+    begins = np.where(reach < np.inf, reach - BESIDE_M, np.inf)
+    for i in range(len(labels)):
+        label = labels[i]
+        stands = np.hypot(velocities[0, label, 0], velocities[0, label, 1]) <= STILL_M_S
+        # The end of its side is where it begins to stand beside.
+        if stands and reach[label] == np.inf and gap[i] < gap[nearest[label]] + PART_M:
+            begins[label] = min(begins[label], abreast[i] - PART_M)
+    for label in range(count):
+        if begins[label] == np.inf:
+            begins[label] = -np.inf
+    for i in range(len(labels)):
+        row = labels[i] + count
+        apart = abreast[i] < begins[labels[i]] and gap[i] < PART_EDGE_M and way[i] == np.inf
+        if apart and (nearest[row] < 0 or gap[i] < gap[nearest[row]]):
+            nearest[row] = i
+    rows = np.flatnonzero(nearest >= 0)
+    return rows, nearest[rows], reach[rows]
+
+
+GAP, ABREAST, ALONG, CLOSING, SIDE, COS, SIN, PERSON, BESIDE = range(9)
+
+
+@compiled(
+    "float64[:, ::1](int64[:], int64[:], float64[:], int64, float64[:, :], float64[:, :, ::1], int64[:], boolean[:], "
+    "float64[:], float64)"
+)
+def _motion(rows, first, way, count, met, velocities, seen, small, hurry, ego_speed):
+    """(9, R): of each row its gap, way abreast and speeds along and towards the corridor as in `Hazards`, as far as
+    clusters tell; the side it is on and the corridor's direction there; whether it is of a person's size, and whether
+    its edge counts.
+    """
+    found = np.zeros((9, len(rows)))
+    for r in range(len(rows)):
+        _, gap, abreast, heading, side = met[:, first[r]]
+        label = rows[r] if rows[r] < count else 0
+        cos, sin = np.cos(heading), np.sin(heading)
+        along, closing = np.inf, np.inf
+        for window in range(2):
+            x, y = velocities[window, label, 0], velocities[window, label, 1]
+            along = min(along, x * cos + y * sin)
+            # A person gives too few returns for what it did in the last four scans alone.
+            if window == 0 or not small[label]:
+                closing = min(closing, side * (x * sin - y * cos))
+        # Edges seen at a slant jitter sideways: who crosses is believed after a few scans, and above the jitter. A
+        # person shows no slant.
+        jitter = 0.0 if small[label] else VIEW_NOISE * abs(along - ego_speed)
+        if closing <= STILL_M_S * hurry[label] + jitter or seen[label] < CROSSING_SCANS:
+            closing = 0.0
+        # What turns or steps out from beside shows it in its edge first; who comes towards the ego shows ever more.
+        beside = (
+            way[r] == np.inf
+            and gap < (EDGE_M if rows[r] < count else PART_EDGE_M)
+            and along > -STILL_M_S
+            and abreast > 0.0
+        )
+        row = gap, abreast, along, closing, side, cos, sin, 1.0 if small[label] else 0.0, 1.0 if beside else 0.0
+        for i in range(9):
+            found[i, r] = row[i]
+    return found
+
+
+@compiled("Tuple((float64[::1], float64[::1], boolean[::1]))(float64[:, ::1], int64[:], float64[:])")
+def _with_edges(found, rows, edges):
+    """Speeds (R,) along and towards the corridor, and who counts as a person, with what the edges (2 L,) tell."""
+    along, closing, person = found[ALONG].copy(), found[CLOSING].copy(), found[PERSON] > 0.0
+    for r in range(len(rows)):
+        edge = edges[rows[r]] if found[BESIDE, r] > 0.0 else 0.0
+        closing[r] = max(closing[r], edge)
+        person[r] |= edge > 0.0 and along[r] < STILL_M_S
+        if abs(along[r]) < STILL_M_S:
+            along[r] = 0.0
+    return along, closing, person
+
+
+@compiled("float64(float64[:, :], float64, float64, float64, float64[:], float64, float64)")
+def _hidden_way(poses, x, y, yaw, nearest, front, blocked):
+    """Way [m] of the front at the first of the poses before `blocked` that is hidden from a view at x, y, yaw."""
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    for pose in poses:
+        way, dx, dy = pose[WAY] - front, pose[X] - x, pose[Y] - y
+        if 0.0 < way < blocked:
+            distance, end = sight(dx * cos + dy * sin, dy * cos - dx * sin, nearest)
+            if distance > end + TOLERANCE_M:
+                return way
+    return np.inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walker:
+    """Who was seen to step out at `stamp` [s]: the place (2,) [m] and the velocity (2,) [m/s] in `map`."""
+
+    stamp: float
+    place: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+
+    def at(self, stamp: float) -> NDArray[np.float64]:
+        """Where the walk leads."""
+        return self.place + (stamp - self.stamp) * self.velocity
 
 
 class Surroundings:
@@ -44,6 +211,7 @@ class Surroundings:
         self._hurry = np.ones(1)
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
         self._edge = np.zeros(2)
+        self._stepping: list[Walker] = []
 
     def look(self, scan: Scan) -> Obstacles:
         """What the scan shows, worked out once: most of the work, and none of it has to wait for the next tick."""
@@ -57,114 +225,66 @@ class Surroundings:
         self._pose = Pose(*ego.position[:2], ego.yaw)
         points = to_map(found.points[:, :2], self._pose)
         outlines = boxes(points, found.order, found.start)
-        extent = np.maximum(*(outlines[:, 2:] - outlines[:, :2]).T)
         motion = self._tracker.update(outlines, scan.stamp)
-        self._velocities = _trusted(motion, extent)
-        self._seen = np.concatenate(([0], motion.seen))
-        self._small = np.concatenate(([False], extent < PERSON_M))
+        touching = self._a.front + self._a.half_width + self._a.lateral_clearance
+        believed = _believed(outlines, found.solidity, motion.velocities, motion.seen, touching)
+        self._velocities, self._seen, self._small, there, self._margin = believed
         self._hurry = np.ones(len(self._seen))
-        kept = np.flatnonzero(_confirmed(found, motion).take(found.labels))
+        kept = np.flatnonzero(there.take(found.labels))
         self._nearest = view(found.points.T.take(kept, axis=1).T)
         kept = kept[thin(points.take(kept, axis=0))]
         self._points, self._labels = points.take(kept, axis=0), found.labels.take(kept)
         self._frontier.update(Past(self._points, self._pose, scan.stamp, self._nearest))
-        if len(motion.hidden):
-            self._remember(motion)
+        clusters = len(self._seen)
+        self._stepping = [walker for walker in self._stepping if scan.stamp - walker.stamp <= STEPPING_S]
+        places = [walker.at(scan.stamp) for walker in self._stepping]
+        places += list(0.5 * (motion.hidden[:, :2] + motion.hidden[:, 2:]))
+        if places:
+            walks = np.array([walker.velocity for walker in self._stepping] + list(motion.walk))
+            self._remember(np.array(places), walks, np.concatenate((np.ones(len(self._stepping)), motion.hurry)))
         self._edge = np.full(2 * len(self._seen), np.nan)
-        # What stands still matters where the body may touch it; only who moves has to be seen coming.
-        touching = self._a.front + self._a.half_width + self._a.lateral_clearance
-        moves = np.hypot(*self._velocities[0].T) > STILL_M_S
-        self._margin = np.where(moves, REGION_M, touching).take(self._labels)
+        self._edge[clusters : len(self._seen)] = 0.0  # of who is not seen there is no edge
         return found
 
-    def _remember(self, motion: Motion) -> None:
-        """Adds who walked and is not seen now, unless the place is in view and empty, as clusters of their own."""
-        centre = 0.5 * (motion.hidden[:, :2] + motion.hidden[:, 2:])
-        local = to_local(centre, self._pose)
-        there = ~empty(local, self._nearest)
+    def _remember(self, places: NDArray[np.float64], walks: NDArray[np.float64], hurry: NDArray[np.float64]) -> None:
+        """Adds who walks and is not seen now, unless the place is in view and empty, as clusters of their own."""
+        there = ~empty(to_local(places, self._pose), self._nearest)
         labels = len(self._seen) + np.arange(np.count_nonzero(there))
-        self._points = np.concatenate((self._points, centre[there]))
+        self._points = np.concatenate((self._points, places[there]))
         self._labels = np.concatenate((self._labels, labels))
-        walk = motion.walk[None, there]
+        walk = walks[None, there]
         self._velocities = np.concatenate((self._velocities, np.concatenate((walk, walk))), axis=1)
         self._seen = np.concatenate((self._seen, np.full(len(labels), CROSSING_SCANS)))
         self._small = np.concatenate((self._small, np.ones(len(labels), bool)))
-        self._hurry = np.concatenate((self._hurry, motion.hurry[there]))
+        self._hurry = np.concatenate((self._hurry, hurry[there]))
+        self._margin = np.concatenate((self._margin, np.full(len(labels), REGION_M)))
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
         """What of it matters to the corridor, one row per cluster that is near it."""
-        (x, y), margin = self._points.T, self._margin
-        near = (x > corridor.x.min() - margin) & (x < corridor.x.max() + margin)
-        near = np.flatnonzero(near & (y > corridor.y.min() - margin) & (y < corridor.y.max() + margin))
-        points, labels = self._points.take(near, axis=0), self._labels.take(near)
-        found = contacts(corridor, points, self._a)
-        count = len(self._seen)
-        way = np.full(2 * count, np.inf)
-        np.minimum.at(way, labels, found.way)
-        # Who steps out before what stands in the corridor may be one cluster with it: such a part counts by itself, and
-        # nothing is known of it but its edge.
-        reach = way.take(labels)
-        part = np.isfinite(reach) & (found.way_abreast < reach - BESIDE_M) & (found.gap < EDGE_M) & np.isinf(found.way)
-        rows, first = _least_gap(labels + count * part, found)
-        names = np.where(rows < count, rows, 0)
-        heading, side = found.heading[first], found.side[first]
-        cos, sin = np.cos(heading), np.sin(heading)
-        x, y = self._velocities.take(names, axis=1).transpose(2, 0, 1)
-        along, (closing, lately) = (x * cos + y * sin).min(axis=0), side * (x * sin - y * cos)
-        # Edges seen at a slant jitter sideways: who crosses is believed after a few scans, and above the jitter.
-        # A person shows no slant, and too few returns for what it did in the last four scans alone.
-        small = self._small[names]
-        jitter = np.where(small, 0.0, VIEW_NOISE * np.abs(along - ego_speed))
-        closing = np.where(small, closing, np.minimum(closing, lately))
-        crosses = closing > STILL_M_S * self._hurry[names] + jitter
-        closing = np.where(crosses & (self._seen[names] >= CROSSING_SCANS), closing, 0.0)
-        gap, abreast = found.gap[first], found.way_abreast[first]
-        # What turns or steps out from beside shows it in its edge first; who comes towards the ego shows ever more.
-        beside = np.isinf(way[rows]) & (gap < EDGE_M) & (along > -STILL_M_S) & (abreast > 0.0)
-        new = np.flatnonzero(beside & np.isnan(self._edge[rows]))
+        near = _near(self._points, self._labels, self._margin, corridor.poses)
+        points = self._points.take(near, axis=0)
+        met, count = contacts(corridor, points, self._a), len(self._seen)
+        rows, first, way = _parts(self._labels.take(near), self._velocities, met.way, met.gap, met.way_abreast)
+        known = self._velocities, self._seen, self._small, self._hurry
+        found = _motion(rows, first, way, count, met.table, *known, ego_speed)
+        new = np.flatnonzero((found[BESIDE] > 0.0) & np.isnan(self._edge.take(rows)))
         if len(new):  # once per scan, for the first way that is judged
-            tangent, normal = np.stack((cos[new], sin[new]), axis=-1), np.stack((-sin[new], cos[new]), axis=-1)
-            edges = Edge(points[first[new]], tangent, side[new, None] * normal, gap[new], along[new])
-            self._edge[rows[new]] = self._frontier.closing(edges)
-        edge = np.where(beside, self._edge[rows], 0.0)
-        return Hazards(
-            way=way[rows],
-            gap=gap,
-            way_abreast=abreast,
-            along=np.where(np.abs(along) < STILL_M_S, 0.0, along),
-            closing=np.maximum(closing, edge),
-            person=small | ((edge > 0.0) & (along < STILL_M_S)),
-        )
+            gap, _, along, _, side, cos, sin = found[:PERSON, new]
+            tangent, outwards = np.stack((cos, sin), axis=-1), np.stack((-side * sin, side * cos), axis=-1)
+            beside = np.where(rows[new] < count, BESIDE_M, PART_M)
+            edges = Edge(points[first[new]], tangent, outwards, gap, along, beside)
+            speeds = self._frontier.closing(edges)
+            self._edge[rows[new]] = speeds
+            for i in np.flatnonzero((speeds > 0.0) & (speeds < RUN_M_S) & (np.abs(along) < STILL_M_S)):
+                walker = Walker(self._frontier.stamp, edges.points[i], -speeds[i] * edges.outwards[i])
+                self._stepping.append(walker)
+        along, closing, person = _with_edges(found, rows, self._edge)
+        return Hazards(way, found[GAP], found[ABREAST], along, closing, person)
 
     def visible_way(self, corridor: Corridor, blocked: float) -> float:
         """Way [m] of the front along the corridor until the view of it is hidden; inf where all of it is seen.
 
         What stands in the corridor itself, `blocked` m ahead, hides what is behind it and counts as an obstacle.
         """
-        local = to_local(np.stack((corridor.x, corridor.y), axis=-1), self._pose)
-        way = corridor.way - self._a.front
-        first = np.flatnonzero(hidden(local, self._nearest) & (way > 0.0) & (way < blocked))
-        return float(way[first[0]]) if len(first) else np.inf
-
-
-def _confirmed(found: Obstacles, motion: Motion) -> NDArray[np.bool_]:
-    """Clusters by label that are believed: solid ones at once, meagre ones in their second scan, spray never."""
-    again = (found.solidity >= 1.0) & (motion.seen > 1)
-    return np.concatenate(([True], (found.solidity >= SOLID) | again))
-
-
-def _trusted(motion: Motion, extent: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Velocities (2, 1 + C, 2) by label (0: none); those of what is new, or too long to be a vehicle, count as 0.
-
-    Of a long wall both ends move with the range of sight.
-    """
-    unknown = (extent > MAX_EXTENT_M) | (motion.seen < TRUSTED_SCANS)
-    return np.concatenate((np.zeros((2, 1, 2)), np.where(unknown[:, None], 0.0, motion.velocities)), axis=1)
-
-
-def _least_gap(labels: NDArray[np.int64], found: Contacts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The labels at hand, and the row of each one's point with the least gap."""
-    order = np.lexsort((found.gap, labels))
-    grouped = labels[order]
-    first = begins(grouped)
-    return grouped[first], order[first]
+        pose = self._pose
+        return _hidden_way(corridor.poses, pose.x, pose.y, pose.yaw, self._nearest, self._a.front, blocked)

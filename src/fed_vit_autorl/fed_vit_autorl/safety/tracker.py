@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from fed_vit_autorl.compiled import compiled
+
 MAX_TRACKS = 128
 HISTORY = 8
 RECENT = 4
-WINDOWS = np.array([[HISTORY], [RECENT]])
 GATE_M, SMALL_GATE_M, SMALL_M = 2.5, 0.6, 0.3
 FAR_M = 4.0 * GATE_M
 FORGET_S = 0.35
@@ -18,6 +19,130 @@ COLUMN_M = 0.1  # returns of one column of the LiDAR, with their noise, are no f
 SURE_M_S = 0.8  # the direction of a slower walk is half noise
 HURRY_M_S = 2.2  # Euro NCAP's adult runs at 8 km/h
 RUN_M_S = 4.0  # what is faster is a part of a vehicle
+
+
+_BOXES, _STAMPS, _PLANE, _COUNT, _FLAGS = "f8[:, :, ::1]", "f8[:, ::1]", "f8[:, :]", "i8[::1]", "b1[::1]"
+
+
+@compiled("f8(f8[:])")
+def extent(box):
+    """The longer side [m] of a box (4,)."""
+    return max(box[2] - box[0], box[3] - box[1])
+
+
+@compiled(f"f8[:, ::1](f8[:, ::1], f8, {_BOXES}, {_STAMPS}, {_PLANE}, {_FLAGS})")
+def _costs(boxes, stamp, tracks, stamps, velocity, walked):
+    """(C, T) [m] how badly each box fits each track: the distance of the edges, at most `FAR_M`."""
+    cost = np.empty((len(boxes), len(tracks)))
+    for c in range(len(boxes)):
+        wide = extent(boxes[c]) > PERSON_M
+        for t in range(len(tracks)):
+            age, near, total = stamp - stamps[t, 0], 0.0, 0.0
+            for axis in range(2):
+                way = velocity[t, axis] * age
+                low = abs(boxes[c, axis] - (tracks[t, 0, axis] + way))
+                high = abs(boxes[c, axis + 2] - (tracks[t, 0, axis + 2] + way))
+                # The nearer edge of each axis, because the farther one comes and goes with the view.
+                near += min(low, high)
+                total += low + high
+            # Who walks and stands before a vehicle is one cluster with it, but has not become one.
+            cost[c, t] = FAR_M if wide and walked[t] else min(near + 0.1 * total, FAR_M)
+    return cost
+
+
+@compiled(f"void(f8[:, ::1], f8, f8[:, ::1], i8[:], i8[:], {_STAMPS}, i8[::1])")
+def _assign(boxes, stamp, cost, rows, columns, stamps, track_of):
+    """Writes the track of each box for which the assignment found one in the gate."""
+    for i in range(len(rows)):
+        c, t = rows[i], columns[i]
+        exact = extent(boxes[c]) < SMALL_M or stamp - stamps[t, 0] > FORGET_S
+        if cost[c, t] < (SMALL_GATE_M if exact else GATE_M):
+            track_of[c] = t
+
+
+@compiled("f8[::1](f8[:, ::1], f8[::1], i8)")
+def _velocity(history, stamps, count):
+    """(2,) m/s: least-squares slopes of the edges over the last `count` boxes (HISTORY, 4), of the smaller edge."""
+    velocity, time, spread = np.zeros(2), stamps[:count] - stamps[0], 0.0
+    if count < 3:
+        return velocity
+    time -= time.sum() / count
+    for i in range(count):
+        spread += time[i] * time[i]
+    if spread <= 0.0:
+        return velocity
+    for axis in range(2):
+        # The mean box needs no taking off, for the times' offsets sum up to 0.
+        low, high = 0.0, 0.0
+        for i in range(count):
+            low += time[i] * (history[i, axis] - history[0, axis])
+            high += time[i] * (history[i, axis + 2] - history[0, axis + 2])
+        if low * high > 0.0:
+            velocity[axis] = (low if abs(low) < abs(high) else high) / spread
+    return velocity
+
+
+@compiled(
+    f"Tuple((f8[:, :, ::1], f8[:, ::1], i8[::1], f8[:, :, ::1]))"
+    f"(f8[:, ::1], f8, i8[::1], {_BOXES}, {_STAMPS}, {_COUNT}, {_PLANE}, {_FLAGS})"
+)
+def _follow(boxes, stamp, track_of, old_boxes, old_stamps, old_count, old_velocity, old_walked):
+    """Boxes, stamps, number of scans and velocities (2, T, 2) of the tracks: first those of the boxes at hand, then
+    those that are not seen now and not forgotten yet.
+    """
+    seen, free = len(boxes), np.ones(len(old_boxes), np.bool_)
+    for c in range(seen):
+        if track_of[c] >= 0:
+            free[track_of[c]] = False
+    for t in range(len(old_boxes)):
+        free[t] &= old_stamps[t, 0] > stamp - (REMEMBER_S if old_walked[t] else FORGET_S)
+    kept = np.flatnonzero(free)[: MAX_TRACKS - seen]
+    size = seen + len(kept)
+    history, stamps = np.zeros((size, HISTORY, 4)), np.full((size, HISTORY), -np.inf)
+    count, velocities = np.ones(size, np.int64), np.zeros((2, size, 2))
+    for c in range(seen):
+        history[c, 0], stamps[c, 0], t = boxes[c], stamp, track_of[c]
+        if t >= 0:
+            history[c, 1:], stamps[c, 1:] = old_boxes[t, :-1], old_stamps[t, :-1]
+            count[c] = min(old_count[t] + 1, HISTORY)
+        for window in range(2):
+            velocities[window, c] = _velocity(history[c], stamps[c], min(count[c], RECENT if window else HISTORY))
+    for i in range(len(kept)):
+        row, t = seen + i, kept[i]
+        history[row], stamps[row], count[row] = old_boxes[t], old_stamps[t], old_count[t]
+        velocities[0, row] = old_velocity[t]
+    return history, stamps, count, velocities
+
+
+@compiled(f"b1[::1]({_BOXES}, {_COUNT}, {_PLANE})")
+def _walks(boxes, count, velocity):
+    """Tracks (T,) of a person's size that had moved for long when they were last seen.
+
+    A single column of returns is what is left of a vehicle's side at a slant; it moves as the ego does.
+    """
+    walks = np.zeros(len(boxes), np.bool_)
+    for t in range(len(boxes)):
+        speed = np.hypot(velocity[t, 0], velocity[t, 1])
+        if count[t] == HISTORY and STILL_M_S < speed < RUN_M_S and extent(boxes[t, 0]) < PERSON_M:
+            for i in range(HISTORY):
+                walks[t] |= extent(boxes[t, i]) > COLUMN_M
+    return walks
+
+
+@compiled(f"Tuple((f8[:, ::1], f8[:, ::1], f8[::1]))(i8, f8, {_BOXES}, {_STAMPS}, {_PLANE}, {_FLAGS})")
+def _hidden(seen, stamp, boxes, stamps, velocity, walked):
+    """Boxes (H, 4), velocities (H, 2) and hurry (H,) of the tracks from `seen` on that walked (see `Motion`)."""
+    those = seen + np.flatnonzero(walked[seen:])
+    speed = np.array([np.hypot(velocity[t, 0], velocity[t, 1]) for t in those])
+    runs = np.flatnonzero((speed > SURE_M_S) & (speed < HURRY_M_S))
+    those, hurry = np.append(those, those[runs]), np.append(np.ones(len(those)), HURRY_M_S / speed[runs])
+    gone, walk = np.empty((len(those), 4)), np.empty((len(those), 2))
+    for i in range(len(those)):
+        t = those[i]
+        walk[i] = hurry[i] * velocity[t]
+        way = walk[i] * (stamp - stamps[t, 0])
+        gone[i, :2], gone[i, 2:] = boxes[t, 0, :2] + way, boxes[t, 0, 2:] + way
+    return gone, walk, hurry
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,100 +174,27 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget everything."""
-        # The last track is nobody's: what is new goes on from it. Tracks are the last axis, so that few numpy calls do.
-        self._boxes = np.zeros((HISTORY, 4, 1))
-        self._stamps = np.full((HISTORY, 1), -np.inf)
-        self._count = np.zeros(1, np.int64)
-        self._velocity = np.zeros((2, 1))
-        self._walked = np.zeros(1, bool)
+        # Boxes (T, HISTORY, 4) and stamps (T, HISTORY) of each track, the latest first.
+        self._boxes, self._stamps = np.zeros((0, HISTORY, 4)), np.zeros((0, HISTORY))
+        self._count, self._velocity = np.zeros(0, np.int64), np.zeros((0, 2))
+        self._walked = np.zeros(0, np.bool_)
 
     @property
     def size(self) -> int:
         """Number of tracks."""
-        return len(self._count) - 1
+        return len(self._count)
 
     def update(self, boxes: NDArray[np.float64], stamp: float) -> Motion:
         """Motion of the boxes (C, 4) x_min, y_min, x_max, y_max [m] in `map` that the scan of this stamp [s] shows."""
-        boxes = np.ascontiguousarray(boxes[:MAX_TRACKS].T)
-        seen = boxes.shape[1]
-        track_of = self._associate(boxes, stamp)
-        history = np.concatenate((boxes[None], self._boxes[:-1].take(track_of, axis=2)))
-        stamps = np.concatenate((np.full((1, seen), stamp), self._stamps[:-1].take(track_of, axis=1)))
-        count = np.minimum(self._count.take(track_of) + 1, HISTORY)
-        velocities = _velocities(history - boxes, stamps - stamp, count)
-        unseen = self._stamps[0] > stamp - np.where(self._walked, REMEMBER_S, FORGET_S)
-        unseen[track_of] = False
-        kept = np.concatenate((np.flatnonzero(unseen)[: MAX_TRACKS - seen], [-1]))
-        self._boxes = np.concatenate((history, self._boxes.take(kept, axis=2)), axis=2)
-        self._stamps = np.concatenate((stamps, self._stamps.take(kept, axis=1)), axis=1)
-        self._count = np.concatenate((count, self._count.take(kept)))
-        self._velocity = np.concatenate((velocities[0], self._velocity.take(kept, axis=1)), axis=1)
-        self._walked = self._walks()
-        hidden = seen + np.flatnonzero(self._walked[seen:])
-        speed = np.hypot(*self._velocity.take(hidden, axis=1))
-        runs = np.flatnonzero((speed > SURE_M_S) & (speed < HURRY_M_S))
-        hurry = np.concatenate((np.ones(len(hidden)), HURRY_M_S / speed.take(runs)))
-        hidden = np.concatenate((hidden, hidden.take(runs)))
-        walk = hurry * self._velocity.take(hidden, axis=1)
-        way = walk * (stamp - self._stamps[0].take(hidden))
-        gone = self._boxes[0].take(hidden, axis=1) + np.concatenate((way, way))
-        return Motion(velocities.transpose(0, 2, 1), count, gone.T, walk.T, hurry)
-
-    def _associate(self, boxes: NDArray[np.float64], stamp: float) -> NDArray[np.int64]:
-        """Track (C,) of each of the boxes (4, C), -1 for a new one: least total distance of the edges, in the gate."""
-        track_of = np.full(boxes.shape[1], -1)
-        if not len(track_of) or not self.size:
-            return track_of
-        age = stamp - self._stamps[0, :-1]
-        way = self._velocity[:, :-1] * age
-        expected = self._boxes[0, :, :-1] + np.concatenate((way, way))
-        # Edge by edge (4, C, T): sums over the first axis are those of whole matrices.
-        difference = np.abs(boxes[:, :, None] - expected[:, None, :])
-        # The nearer edge of each axis, because the farther one comes and goes with the view.
-        cost = np.minimum(difference[:2], difference[2:]).sum(axis=0) + 0.1 * difference.sum(axis=0)
-        # Who walks and stands before a vehicle is one cluster with it, but has not become one.
-        extent = _extent(boxes)
-        cost += (extent > PERSON_M)[:, None] * (FAR_M * self._walked[:-1])
-        rows, columns = linear_sum_assignment(np.minimum(cost, FAR_M))
-        exact = (extent[rows] < SMALL_M) | (age[columns] > FORGET_S)
-        good = cost[rows, columns] < np.where(exact, SMALL_GATE_M, GATE_M)
-        track_of[rows[good]] = columns[good]
-        return track_of
-
-    def _walks(self) -> NDArray[np.bool_]:
-        """Tracks (T,) of a person's size that had moved for long when they were last seen.
-
-        A single column of returns is what is left of a vehicle's side at a slant; it moves as the ego does.
-        """
-        person = (_extent(self._boxes[0]) < PERSON_M) & (self._count == HISTORY)
-        person &= (self._boxes[:, 2:] - self._boxes[:, :2]).max(axis=(0, 1)) > COLUMN_M
-        speed = np.hypot(*self._velocity)
-        return person & (speed > STILL_M_S) & (speed < RUN_M_S)
-
-
-def _extent(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The longer side [m] of boxes (4, C)."""
-    return np.maximum(*(boxes[2:] - boxes[:2]))
-
-
-def _velocities(
-    history: NDArray[np.float64], time: NDArray[np.float64], count: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """(2, 2, C) m/s, by window and axis: least-squares slopes of the edges over the last boxes, of the smaller edge.
-
-    Args:
-        history: (HISTORY, 4, C) boxes seen from the last one [m], what is beyond `count` finite.
-        time: (HISTORY, C) stamps seen from the last one [s].
-        count: (C,) boxes that are there.
-    """
-    n = np.minimum(count, WINDOWS)
-    used = np.arange(HISTORY)[:, None] < n[:, None]
-    time = np.where(used, time, 0.0)
-    dt = np.where(used, time - (time.sum(axis=1) / n)[:, None], 0.0)
-    spread = (dt * dt).sum(axis=1)
-    known = (count >= 3) & (spread > 0.0)
-    # The mean box needs no taking off, for the times' offsets sum up to 0.
-    slope = (dt[:, :, None] * history).sum(axis=1) / np.where(known, spread, 1.0)[:, None]
-    low, high = slope[:, :2], slope[:, 2:]
-    smaller = np.where(np.abs(low) < np.abs(high), low, high)
-    return np.where(known[:, None] & (low * high > 0.0), smaller, 0.0)
+        boxes = np.ascontiguousarray(boxes[:MAX_TRACKS], np.float64)
+        track_of = np.full(len(boxes), -1)
+        if len(boxes) and self.size:
+            cost = _costs(boxes, stamp, self._boxes, self._stamps, self._velocity, self._walked)
+            rows, columns = linear_sum_assignment(cost)
+            _assign(boxes, stamp, cost, rows, columns, self._stamps, track_of)
+        before = self._boxes, self._stamps, self._count, self._velocity, self._walked
+        history, stamps, count, velocities = _follow(boxes, stamp, track_of, *before)
+        self._boxes, self._stamps, self._count, self._velocity = history, stamps, count, velocities[0]
+        self._walked = _walks(history, count, self._velocity)
+        hidden, walk, hurry = _hidden(len(boxes), stamp, history, stamps, self._velocity, self._walked)
+        return Motion(velocities[:, : len(boxes)], count[: len(boxes)], hidden, walk, hurry)

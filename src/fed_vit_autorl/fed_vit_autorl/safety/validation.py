@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from fed_vit_autorl.compiled import compiled
+
 from .assumptions import Assumptions
 from .lidar import MAX_POINTS
 from .reasons import Reason
@@ -36,13 +38,23 @@ def proposal_fault(proposal: Proposal | None, now: float, a: Assumptions) -> Rea
     return Reason.PROPOSAL_STALE if now - proposal.stamp > a.proposal_deadline else None
 
 
+@compiled("UniTuple(float64, 2)(Array(float64, 2, 'A', readonly=True))")
+def _steps(path):
+    """The longest step [m] of a path (M, 2), and the length of all."""
+    longest, length = 0.0, 0.0
+    for i in range(1, len(path)):
+        step = np.hypot(path[i, 0] - path[i - 1, 0], path[i, 1] - path[i - 1, 1])
+        longest, length = max(longest, step), length + step
+    return longest, length
+
+
 def path_fault(path: np.ndarray) -> Reason | None:
     """A path (M, 2) [m] in `base_link`: finite, 2 to 100 points, near the ego and without gaps, or invalid."""
     if path.ndim != 2 or path.shape[1] != 2 or not 2 <= len(path) <= MAX_PATH_POINTS or not np.isfinite(path).all():
         return Reason.PATH_INVALID
-    steps = np.hypot(*np.diff(path, axis=0).T)
+    longest, length = _steps(np.asarray(path, np.float64))
     near = math.hypot(*path[0]) <= MAX_PATH_START_M
-    return None if near and steps.max() <= MAX_PATH_GAP_M and steps.sum() > 0.0 else Reason.PATH_INVALID
+    return None if near and longest <= MAX_PATH_GAP_M and length > 0.0 else Reason.PATH_INVALID
 
 
 def odometry_fault(odometry: Odometry | None, now: float, a: Assumptions) -> Reason | None:

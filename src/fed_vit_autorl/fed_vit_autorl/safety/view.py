@@ -3,29 +3,50 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.compiled import compiled
+
 BINS = 180
 TOLERANCE_M = 1.0
+PER_RADIAN = BINS / (2.0 * np.pi)
+_PI_32, _PER_RADIAN_32 = np.float32(np.pi), np.float32(PER_RADIAN)  # obstacles are float32, and so are their bins
 
 
-def view(points: NDArray) -> NDArray[np.float64]:
+@compiled("float64[:](Array(float32, 2, 'A', readonly=True))")
+def view(points: NDArray[np.float32]) -> NDArray[np.float64]:
     """Distance (180,) [m] of the nearest of the points (N, ≥2) per bin; inf where there is none."""
     nearest = np.full(BINS, np.inf)
-    np.minimum.at(nearest, _bins(points), np.hypot(points[:, 0], points[:, 1]).astype(np.float64))
+    for i in range(len(points)):
+        x, y = points[i, 0], points[i, 1]
+        azimuth = int((np.arctan2(y, x) + _PI_32) * _PER_RADIAN_32) % BINS  # straight back, from the right: 0
+        nearest[azimuth] = min(nearest[azimuth], float(np.hypot(x, y)))
     return nearest
+
+
+VIEW = "Array(float64, 1, 'A', readonly=True)"
+
+
+@compiled(f"UniTuple(float64, 2)(float64, float64, {VIEW})")
+def sight(x: float, y: float, nearest: NDArray[np.float64]) -> tuple[float, float]:
+    """Distance [m] of a place, and that at which the view ends in its direction."""
+    return np.hypot(x, y), nearest[int((np.arctan2(y, x) + np.pi) * PER_RADIAN) % BINS]
+
+
+@compiled(f"float64[:, ::1](Array(float64, 2, 'A', readonly=True), {VIEW})")
+def _sights(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`sight` of places (N, 2): (2, N) [m]."""
+    found = np.empty((2, len(places)))
+    for i in range(len(places)):
+        found[0, i], found[1, i] = sight(places[i, 0], places[i, 1], nearest)
+    return found
 
 
 def hidden(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Places (N, 2) behind the nearest obstacle, by more than 1 m."""
-    return np.hypot(places[:, 0], places[:, 1]) > nearest[_bins(places)] + TOLERANCE_M
+    distance, end = _sights(places, nearest)
+    return distance > end + TOLERANCE_M
 
 
 def empty(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Places (N, 2) before the nearest obstacle, by more than 1 m."""
-    return np.hypot(places[:, 0], places[:, 1]) <= nearest[_bins(places)] - TOLERANCE_M
-
-
-def _bins(points: NDArray) -> NDArray[np.int64]:
-    azimuth = np.arctan2(points[:, 1], points[:, 0])
-    bins = ((azimuth + np.pi) * (BINS / (2.0 * np.pi))).astype(np.int64)
-    bins[bins == BINS] = 0  # straight back, from the right
-    return bins
+    distance, end = _sights(places, nearest)
+    return distance <= end - TOLERANCE_M

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fed_vit_autorl.compiled import compiled
 
 LANE_M = 3.5
 IDM_ACCELERATION, IDM_BRAKE, IDM_HEADWAY, IDM_GAP = 1.8, 3.0, 1.1, 2.5
@@ -26,6 +29,11 @@ class Behaviour(IntEnum):
     CROSSES = 4  # drives along the crossing street; stops at its light
     WALKS = 5  # walks along the pavement
     JAYWALKS = 6  # steps onto the road when the ego comes near
+
+
+FOLLOWS, CUTS_IN, CROSSES, WALKS, JAYWALKS = (
+    int(Behaviour[name]) for name in ("FOLLOWS", "CUTS_IN", "CROSSES", "WALKS", "JAYWALKS")
+)
 
 
 @dataclass
@@ -55,73 +63,118 @@ class Traffic:
 
     def step(self, dt: float, now: float, ego: tuple[float, float, float], cross_green: bool) -> None:
         """Moves everyone by `dt`. `ego`: its front's s, its d, its speed; `cross_green`: the crossing street goes."""
-        front, ego_d, ego_speed = ego
-        acceleration = self._follow(now, front, ego_d, ego_speed)
-        self._cut_in(dt, front, ego_speed)
-        self._cross(dt, cross_green)
-        self._walk(front)
-        follows = (self.behaviour == Behaviour.FOLLOWS) | ((self.behaviour == Behaviour.CUTS_IN) & self.acting)
-        self.speed = np.where(follows, np.maximum(self.speed + acceleration * dt, 0.0), self.speed)
-        self.s = self.s + self.speed * np.cos(self.heading) * dt
-        self.d = self.d + self.speed * np.sin(self.heading) * dt
+        acceleration = _accelerations(
+            self.s, self.d, self.heading, self.speed, self.length, self.wish, self.stops_at, self.stands_for,
+            self.present, now, ego,
+        )  # fmt: skip
+        _move(
+            self.behaviour, self.s, self.d, self.heading, self.speed, self.length, self.wish, self.trigger, self.obeys,
+            self.acting, self.present, acceleration, dt, ego, cross_green,
+        )  # fmt: skip
 
-    def _follow(self, now: float, front: float, ego_d: float, ego_speed: float) -> NDArray[np.float64]:
-        """IDM of those in the ego's lane, behind one another and behind the ego."""
-        in_lane = np.abs(self.d) < 0.5 * LANE_M + 0.5
-        gap = np.full(len(self.s), np.inf)
-        ahead_speed = self.wish.copy()
-        order = np.flatnonzero(in_lane & self.present)
-        for i in order:
-            ahead = order[self.s[order] > self.s[i] + 0.1]
-            if len(ahead):
-                j = ahead[self.s[ahead].argmin()]
-                gap[i] = self.s[j] - self.s[i] - 0.5 * (self.length[i] + self.length[j])
-                ahead_speed[i] = self.speed[j] * np.cos(self.heading[j])
-            ego_gap = front - 4.65 - self.s[i] - 0.5 * self.length[i]
-            if self.s[i] < front - 2.0 and ego_gap < gap[i] and abs(ego_d) < LANE_M:
-                gap[i], ahead_speed[i] = ego_gap, ego_speed
-        approach = self.speed * (self.speed - ahead_speed) / (2.0 * np.sqrt(IDM_ACCELERATION * IDM_BRAKE))
-        wanted = IDM_GAP + np.maximum(self.speed * IDM_HEADWAY + approach, 0.0)
-        free = (self.speed / np.maximum(self.wish, 0.1)) ** 4
-        acceleration = IDM_ACCELERATION * (1.0 - free - (wanted / np.maximum(gap, 0.1)) ** 2)
-        stopping = (now >= self.stops_at) & (now < self.stops_at + self.stands_for)
-        return np.where(stopping, -HARDEST, np.clip(acceleration, -HARDEST, IDM_ACCELERATION))
 
-    def _cut_in(self, dt: float, front: float, ego_speed: float) -> None:
-        cuts = (self.behaviour == Behaviour.CUTS_IN) & self.present
-        gap = self.s - 0.5 * self.length - front
-        self.acting |= cuts & (gap > 0.0) & (gap < self.trigger)
-        going = cuts & self.acting
-        aim = np.clip(-0.25 * self.d, -0.35, 0.35)
-        self.heading = np.where(going, aim * np.minimum(self.speed, 3.0) / 3.0, self.heading)
+@compiled(
+    "float64[::1](float64[:], float64[:], float64[:], float64[:], float64[:], float64[:], float64[:], float64[:],"
+    " boolean[:], float64, UniTuple(float64, 3))"
+)
+def _accelerations(
+    s: NDArray,
+    d: NDArray,
+    heading: NDArray,
+    speed: NDArray,
+    length: NDArray,
+    wish: NDArray,
+    stops_at: NDArray,
+    stands_for: NDArray,
+    present: NDArray,
+    now: float,
+    ego: tuple[float, float, float],
+) -> NDArray[np.float64]:
+    """IDM of everyone [m/s²]: those in the ego's lane are behind one another and behind the ego."""
+    front, ego_d, ego_speed = ego
+    acceleration, in_lane = np.empty(len(s)), np.abs(d) < 0.5 * LANE_M + 0.5
+    for i in range(len(s)):
+        if stops_at[i] <= now < stops_at[i] + stands_for[i]:
+            acceleration[i] = -HARDEST
+            continue
+        gap, ahead_speed = np.inf, wish[i]
+        if in_lane[i] and present[i]:
+            ahead = -1
+            for j in range(len(s)):
+                if in_lane[j] and present[j] and s[j] > s[i] + 0.1 and (ahead < 0 or s[j] < s[ahead]):
+                    ahead = j
+            if ahead >= 0:
+                gap = s[ahead] - s[i] - 0.5 * (length[i] + length[ahead])
+                ahead_speed = speed[ahead] * math.cos(heading[ahead])
+            ego_gap = front - 4.65 - s[i] - 0.5 * length[i]
+            if s[i] < front - 2.0 and ego_gap < gap and abs(ego_d) < LANE_M:
+                gap, ahead_speed = ego_gap, ego_speed
+        approach = speed[i] * (speed[i] - ahead_speed) / (2.0 * math.sqrt(IDM_ACCELERATION * IDM_BRAKE))
+        wanted = IDM_GAP + max(speed[i] * IDM_HEADWAY + approach, 0.0)
+        free = (speed[i] / max(wish[i], 0.1)) ** 4
+        idm = IDM_ACCELERATION * (1.0 - free - (wanted / max(gap, 0.1)) ** 2)
+        acceleration[i] = min(max(idm, -HARDEST), IDM_ACCELERATION)
+    return acceleration
 
-    def _cross(self, dt: float, green: bool) -> None:
-        crosses = (self.behaviour == Behaviour.CROSSES) & self.present
-        towards = np.where(self.heading > 0.0, -1.0, 1.0) * self.d  # way until the route's middle
-        to_line = towards - CROSSING_STOP_M - 0.5 * self.length
-        must = crosses & self.obeys & (not green) & (to_line > -0.5)
-        needed = np.where(must & (to_line < 40.0), self.speed**2 / (2.0 * np.maximum(to_line, 0.05)), 0.0)
-        brake = np.where(must & (to_line < 1.0), HARDEST, np.where(needed > 1.5, np.minimum(needed, HARDEST), 0.0))
-        change = np.where(brake > 0.0, -brake, np.where(self.speed < self.wish, IDM_ACCELERATION, 0.0))
-        self.speed = np.where(crosses, np.maximum(self.speed + change * dt, 0.0), self.speed)
-        self.d = np.where(crosses & (towards < -60.0), self.d + np.sign(self.heading) * -120.0, self.d)
 
-    def _walk(self, front: float) -> None:
-        walks = (self.behaviour == Behaviour.JAYWALKS) & self.present
-        gap = self.s - front
-        # Who has stepped out goes on to the other side.
-        goes = walks & ~self.acting & (gap > 0.0) & (gap < self.trigger)
-        self.acting |= goes
-        self.heading = np.where(goes, -np.sign(self.d) * 0.5 * np.pi, self.heading)
-        self.speed = np.where(goes, self.wish, self.speed)
-        # On the far pavement it is just a pedestrian again.
-        done = walks & self.acting & (np.abs(self.d) > 6.5) & (np.sign(self.d) == np.sign(self.heading))
-        self.behaviour = np.where(done, Behaviour.WALKS, self.behaviour)
-        self.heading = np.where(done, 0.0, self.heading)
+@compiled(
+    "void(int64[:], float64[:], float64[:], float64[:], float64[:], float64[:], float64[:], float64[:], boolean[:],"
+    " boolean[:], boolean[:], float64[:], float64, UniTuple(float64, 3), boolean)"
+)
+def _move(
+    behaviour: NDArray,
+    s: NDArray,
+    d: NDArray,
+    heading: NDArray,
+    speed: NDArray,
+    length: NDArray,
+    wish: NDArray,
+    trigger: NDArray,
+    obeys: NDArray,
+    acting: NDArray,
+    present: NDArray,
+    acceleration: NDArray,
+    dt: float,
+    ego: tuple[float, float, float],
+    green: bool,
+) -> None:
+    """Changes the first five and `acting`; `acceleration` is for those who follow."""
+    front, _, _ = ego
+    for i in range(len(s)):
+        follows = behaviour[i] == FOLLOWS
+        if behaviour[i] == CUTS_IN:
+            if present[i] and 0.0 < s[i] - 0.5 * length[i] - front < trigger[i]:
+                acting[i] = True
+            if present[i] and acting[i]:
+                heading[i] = min(max(-0.25 * d[i], -0.35), 0.35) * min(speed[i], 3.0) / 3.0
+            follows = acting[i]
+        elif behaviour[i] == CROSSES and present[i]:
+            side = 1.0 if heading[i] > 0.0 else -1.0
+            towards = -side * d[i]  # way until the route's middle
+            to_line = towards - CROSSING_STOP_M - 0.5 * length[i]
+            brake = 0.0
+            if obeys[i] and not green and -0.5 < to_line < 40.0:
+                needed = speed[i] ** 2 / (2.0 * max(to_line, 0.05))
+                brake = HARDEST if to_line < 1.0 else min(needed, HARDEST) if needed > 1.5 else 0.0
+            change = -brake if brake > 0.0 else IDM_ACCELERATION if speed[i] < wish[i] else 0.0
+            speed[i] = max(speed[i] + change * dt, 0.0)
+            if towards < -60.0:
+                d[i] -= 120.0 * np.sign(heading[i])
+        elif behaviour[i] == JAYWALKS and present[i]:
+            # Who has stepped out goes on to the other side; on the far pavement it is just a pedestrian again.
+            if not acting[i] and 0.0 < s[i] - front < trigger[i]:
+                acting[i], heading[i], speed[i] = True, -np.sign(d[i]) * 0.5 * np.pi, wish[i]
+            if acting[i] and abs(d[i]) > 6.5 and np.sign(d[i]) == np.sign(heading[i]):
+                behaviour[i], heading[i] = WALKS, 0.0
+        if follows:
+            speed[i] = max(speed[i] + acceleration[i] * dt, 0.0)
+        s[i] += speed[i] * math.cos(heading[i]) * dt
+        d[i] += speed[i] * math.sin(heading[i]) * dt
 
 
 EVERYBODY = frozenset(Behaviour)
 HOUSE_M = 5.0
+BESIDE_M = 0.2
 
 
 def make_traffic(
@@ -185,5 +238,31 @@ def make_traffic(
                 depth = float(rng.uniform(2.0, 8.0))
                 size = (float(rng.uniform(6.0, 14.0)), depth, 6.0)
                 add(Behaviour.STANDS, float(s), side * (least + 0.5 * depth), 0.0, 0.0, size)
-    rows = [row for row in rows if row["behaviour"] in behaviours or row["height"] > HOUSE_M]
+    rows = [row for row in _apart(rows) if row["behaviour"] in behaviours or row["height"] > HOUSE_M]
     return Traffic(**{key: np.array([row[key] for row in rows]) for key in rows[0]})
+
+
+def _apart(rows: list[dict]) -> list[dict]:
+    """The rows, so that nobody comes out of what stands: vehicles are not parked where one pulls out of the row, and
+    who steps out does so beside them, at whichever end is nearer.
+    """
+    pulls_out = [row for row in rows if row["behaviour"] == Behaviour.CUTS_IN and row["d"] < 0.0]
+
+    def stands(row: dict) -> bool:
+        return row["behaviour"] == Behaviour.STANDS and row["height"] < HOUSE_M
+
+    def in_its_way(row: dict) -> bool:
+        return any(-1.0 < (row["s"] - car["s"]) / (0.5 * (row["length"] + car["length"])) < 2.0 for car in pulls_out)
+
+    kept = [row for row in rows if not (stands(row) and row["d"] < -LANE_M / 2.0 and in_its_way(row))]
+    solid = sorted((row for row in kept if stands(row)), key=lambda row: row["s"])
+    for person in (row for row in kept if row["behaviour"] == Behaviour.JAYWALKS):
+        apart = [0.5 * (row["length"] + person["width"]) + BESIDE_M for row in solid]
+        first = next((i for i, row in enumerate(solid) if abs(row["s"] - person["s"]) < apart[i]), None)
+        if first is None:
+            continue
+        side = 1.0 if person["s"] > solid[first]["s"] else -1.0
+        for row, gap in list(zip(solid, apart, strict=True))[:: int(side)]:
+            if abs(row["s"] - person["s"]) < gap:
+                person["s"] = row["s"] + side * gap
+    return kept

@@ -1,4 +1,4 @@
-"""A light world of boxes for campaigns of thousands of drives: one ego, dense traffic, LiDAR by ray casting in numpy.
+"""A light world of boxes for campaigns of thousands of drives: one ego, dense traffic, LiDAR by ray casting.
 
 Everything but the ego is kinematic and lives in the route's own coordinates: s along it, d to its left. The traffic
 follows (IDM), brakes hard, cuts in, comes the other way, crosses at lights and jaywalks. Used like `World`.
@@ -6,17 +6,20 @@ follows (IDM), brakes hard, cuts in, comes the other way, crosses at lights and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.compiled import compiled
+
 from ..data.classes import PEDESTRIAN, VEHICLE
 from ..data.sample import EgoState
 from ..reinforcement.expert import RoadUser, StopLine
 from ..reinforcement.route import Pose, RoadOption
-from .boxtraffic import EVERYBODY, LANE_M, Behaviour, Traffic, make_traffic
+from .boxtraffic import EVERYBODY, HOUSE_M, LANE_M, Behaviour, Traffic, make_traffic
 from .events import Collision, corners, ego_centre, ego_corners, ego_is_at_fault, overlap
 from .lidar import LidarSpec
 from .observation import LightAhead
@@ -27,6 +30,7 @@ from .vehicle import FULL_BRAKE, Control, VehicleParameters, VehicleState, step
 EGO = "vehicle_0"
 DT = 0.05
 SPEED_LIMIT = 11.11
+TOLERATED = 1.1
 SEEN_M = 90.0
 STOP_LINE_M = 9.0
 GREEN_S, YELLOW_S, CYCLE_S = 10.0, 3.0, 24.0
@@ -35,6 +39,9 @@ REACTION_S, BRAKE = 0.5, 7.0
 FRONT_M = 3.7
 GOAL_M = 5.0
 LANE_EDGE_M = 1.4
+CHEST_M = 1.2
+NAMES = tuple(behaviour.name.lower() for behaviour in Behaviour)
+ON_FOOT = (Behaviour.WALKS, Behaviour.JAYWALKS)
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,17 @@ class BoxView:
     completion: float
 
 
+@dataclass(frozen=True)
+class Threat:
+    """Who comes into the ego's lane: when it was exposed [s] and whether the ego could have stopped for it then."""
+
+    since: float
+    avoidable: bool
+
+
+HIDDEN, EXPECTED = Threat(math.inf, False), Threat(0.0, True)
+
+
 class BoxWorld:
     """`reset(seed)`, then `step(controls)` every 0.05 s; the same seed and controls give the same run."""
 
@@ -83,7 +101,11 @@ class BoxWorld:
         speed = float(self._rng.uniform(0.0, 8.0))
         self._state = VehicleState(float(start[0]), float(start[1]), float(self.route.heading(0.0)), speed)
         self._frame, self._s, self._d = 0, 0.0, 0.0
-        self._threats: dict[int, bool] = {}
+        self._threats: dict[int, Threat] = {}
+        if self._crossing is not None:
+            x, y = self.route.at(np.array(self._crossing - STOP_LINE_M))
+            self._light_place = float(x), float(y)
+        self._place()
         return self._observe(())
 
     def step(self, controls: Mapping[str, Control]) -> dict[str, BoxView]:
@@ -118,17 +140,19 @@ class BoxWorld:
         return "green" if phase < GREEN_S else "yellow" if phase < GREEN_S + YELLOW_S else "red"
 
     def _observe(self, events: tuple[Collision, ...]) -> dict[str, BoxView]:
-        self._place()
         s, t = self._state, self._traffic
-        near = t.present & (np.hypot(self._x - s.x, self._y - s.y) < SEEN_M)
-        boxes = np.stack((self._x, self._y, self._yaw, t.length, t.width, t.height), axis=-1)[near]
-        users = {
-            f"{Behaviour(t.behaviour[i]).name.lower()}_{i}": RoadUser(
-                self._x[i], self._y[i], self._yaw[i], t.speed[i], t.length[i], t.width[i],
-                PEDESTRIAN if t.behaviour[i] in (Behaviour.WALKS, Behaviour.JAYWALKS) else VEHICLE,
-            )
-            for i in np.flatnonzero(near & (t.height < 5.0))
-        }  # fmt: skip
+        seen, boxes, lead_gap = _seen(
+            t.s, t.d, t.heading, t.length, t.width, t.height, t.present, self._x, self._y, self._yaw, (s.x, s.y),
+            self._s,
+        )  # fmt: skip
+        users = {}
+        for i, box, kind, speed in zip(
+            seen.tolist(), boxes.tolist(), t.behaviour[seen].tolist(), t.speed[seen].tolist(), strict=True
+        ):
+            x, y, yaw, length, width, height = box
+            if height < HOUSE_M:
+                of = PEDESTRIAN if kind in ON_FOOT else VEHICLE
+                users[f"{NAMES[kind]}_{i}"] = RoadUser(x, y, yaw, speed, length, width, of)
         light = self._light()
         stop = None if light is None else StopLine(light.distance, light.state == "red", light.state == "yellow")
         view = BoxView(
@@ -139,7 +163,7 @@ class BoxWorld:
             route=self._planned,
             light=light,
             events=events,
-            truth=BoxTruth(users, stop, self._lead_gap()),
+            truth=BoxTruth(users, stop, lead_gap),
             completion=min(self._s / (self.route.length - GOAL_M), 1.0),
         )
         return {EGO: view}
@@ -147,41 +171,35 @@ class BoxWorld:
     def _light(self) -> LightAhead | None:
         if self._crossing is None:
             return None
-        line = self._crossing - STOP_LINE_M
-        distance = line - self._s - FRONT_M
-        x, y = self.route.at(np.array(line))
-        return LightAhead(0, self._light_state(), distance, float(x), float(y)) if -5.0 < distance < 80.0 else None
-
-    def _lead_gap(self) -> float:
-        t = self._traffic
-        reach = 0.5 * (1.85 + np.where(np.abs(np.sin(t.heading)) > 0.7, t.length, t.width))
-        half = 0.5 * np.where(np.abs(np.sin(t.heading)) > 0.7, t.width, t.length)
-        ahead = t.present & (np.abs(t.d) < reach) & (t.s > self._s)
-        return float(np.min(t.s - half - self._s - FRONT_M, where=ahead, initial=np.inf))
+        distance = self._crossing - STOP_LINE_M - self._s - FRONT_M
+        return LightAhead(0, self._light_state(), distance, *self._light_place) if -5.0 < distance < 80.0 else None
 
     def _watch_threats(self) -> None:
-        """Remembers of everyone who comes into the ego's lane whether the ego could have stopped for it."""
-        t, speed = self._traffic, self._state.speed
-        reach = 0.5 * np.abs(t.width * np.cos(t.heading)) + 0.5 * np.abs(t.length * np.sin(t.heading))
-        threat = t.present & ((np.abs(t.d) - reach < LANE_EDGE_M) | (t.acting & (np.abs(t.d) < 6.0)))
-        needed = REACTION_S * speed + speed**2 / (2.0 * min(BRAKE, 8.5 * self._grip))
-        rear = t.s - 0.5 * np.abs(t.length * np.cos(t.heading)) - 0.5 * np.abs(t.width * np.sin(t.heading))
-        for i in np.flatnonzero(threat):
-            self._threats.setdefault(int(i), bool(rear[i] - self._s - FRONT_M > needed))
-        for i in [i for i in self._threats if not threat[i]]:
-            del self._threats[i]
+        """Remembers of everyone who comes into the ego's lane whether the ego could have stopped for it.
+
+        What counts is the exposure time, at which it is seen first (RSS, arXiv:1708.06374). Who is hidden again before
+        anybody could react was not exposed yet.
+        """
+        t, state, before = self._traffic, self._state, self._threats
+        needed = REACTION_S * state.speed + state.speed**2 / (2.0 * min(BRAKE, 8.5 * self._grip))
+        found, gap = _threats(t.s, t.d, t.heading, t.length, t.width, t.acting, t.present, self._s)
+        ahead = self._lidar.spec.x
+        eye = state.x + ahead * math.cos(state.yaw), state.y + ahead * math.sin(state.yaw)
+        boxes = self._x, self._y, self._yaw, t.length, t.width
+        self._threats = {}
+        for i, room in zip(found.tolist(), gap.tolist(), strict=True):
+            threat, seen = before.get(i, HIDDEN), _exposed(i, eye, *boxes, t.height, t.present)
+            if seen and threat is HIDDEN:
+                threat = Threat(self.stamp, room > needed)
+            elif not seen and self.stamp - threat.since < REACTION_S:
+                threat = HIDDEN
+            self._threats[i] = threat
 
     def _collisions(self) -> list[Collision]:
         """Contacts with the ego; who is hit leaves the road, so that it counts once."""
-        t, found = self._traffic, []
-        outline, centre = ego_corners(self._state), np.array(ego_centre(self._state))
-        distance = np.hypot(self._x - centre[0], self._y - centre[1])
-        for i in np.flatnonzero(t.present & (distance < 3.0 + 0.5 * np.hypot(t.length, t.width))):
-            box = corners(self._x[i], self._y[i], self._yaw[i], t.length[i], t.width[i])
-            if overlap(outline, box):
-                t.present[i] = False
-                found.append(self._collision(int(i), centre))
-        return found
+        t, centre = self._traffic, np.array(ego_centre(self._state))
+        hit = _contacts(ego_corners(self._state), centre, self._x, self._y, self._yaw, t.length, t.width, t.present)
+        return [self._collision(i, centre) for i in hit.tolist()]
 
     def _collision(self, i: int, centre: NDArray[np.float64]) -> Collision:
         t, s = self._traffic, self._state
@@ -191,13 +209,135 @@ class BoxWorld:
         other_towards = -t.speed[i] * float(np.array([np.cos(self._yaw[i]), np.sin(self._yaw[i])]) @ towards)
         bearing = float((np.arctan2(towards[1], towards[0]) - s.yaw + np.pi) % (2.0 * np.pi) - np.pi)
         fault = ego_is_at_fault(s.speed, bearing, other_towards, ego_towards)
-        # Whoever came into the lane of an ego that kept it, too near for it to stop, is at fault.
-        fault = fault and (self._threats.get(i, True) or abs(self._d) > 0.5 * LANE_M - 0.5)
+        # Whoever came into the lane of an ego that kept it and the limit, too near for it to stop, is at fault.
+        kept = abs(self._d) <= 0.5 * LANE_M - 0.5 and s.speed <= TOLERATED * SPEED_LIMIT
+        fault = fault and (not kept or self._threats.get(i, EXPECTED).avoidable)
         closing = max(ego_towards + other_towards, 0.0)
         kind = Behaviour(t.behaviour[i]).name.lower()
         return Collision(
             self.stamp, f"{kind}_{i}", kind, (0.0, 0.0, 0.0), s.speed, float(t.speed[i]), closing, bearing, fault
         )
+
+
+@compiled(
+    "Tuple((int64[::1], float64[:, ::1], float64))(float64[:], float64[:], float64[:], float64[:], float64[:],"
+    " float64[:], boolean[:], float64[:], float64[:], float64[:], UniTuple(float64, 2), float64)"
+)
+def _seen(
+    s: NDArray,
+    d: NDArray,
+    heading: NDArray,
+    length: NDArray,
+    width: NDArray,
+    height: NDArray,
+    present: NDArray,
+    x: NDArray,
+    y: NDArray,
+    yaw: NDArray,
+    ego: tuple[float, float],
+    ego_s: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
+    """Who is in sight of the `ego` (x, y), their boxes (N, 6) for the LiDAR, and the gap [m] to the lead."""
+    near, lead_gap = np.zeros(len(s), np.bool_), np.inf
+    for i in range(len(s)):
+        near[i] = present[i] and math.hypot(x[i] - ego[0], y[i] - ego[1]) < SEEN_M
+        along, across = length[i], width[i]
+        if abs(math.sin(heading[i])) > 0.7:
+            along, across = across, along
+        if present[i] and abs(d[i]) < 0.5 * (1.85 + across) and s[i] > ego_s:
+            lead_gap = min(lead_gap, s[i] - 0.5 * along - ego_s - FRONT_M)
+    index = np.flatnonzero(near)
+    boxes = np.empty((len(index), 6))
+    for row in range(len(index)):
+        i = index[row]
+        boxes[row, 0], boxes[row, 1], boxes[row, 2] = x[i], y[i], yaw[i]
+        boxes[row, 3], boxes[row, 4], boxes[row, 5] = length[i], width[i], height[i]
+    return index, boxes, lead_gap
+
+
+@compiled(
+    "Tuple((int64[::1], float64[::1]))(float64[:], float64[:], float64[:], float64[:], float64[:], boolean[:],"
+    " boolean[:], float64)"
+)
+def _threats(
+    s: NDArray,
+    d: NDArray,
+    heading: NDArray,
+    length: NDArray,
+    width: NDArray,
+    acting: NDArray,
+    present: NDArray,
+    ego_s: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Who is in the ego's lane or comes into it, and the gap [m] from the ego's front to its rear."""
+    found, gaps, count = np.empty(len(s), np.int64), np.empty(len(s)), 0
+    for i in range(len(s)):
+        cos, sin = math.cos(heading[i]), math.sin(heading[i])
+        inner = abs(d[i]) - 0.5 * abs(width[i] * cos) - 0.5 * abs(length[i] * sin)
+        if present[i] and (inner < LANE_EDGE_M or (acting[i] and abs(d[i]) < 6.0)):
+            rear = s[i] - 0.5 * abs(length[i] * cos) - 0.5 * abs(width[i] * sin)
+            found[count], gaps[count] = i, rear - ego_s - FRONT_M
+            count += 1
+    return found[:count], gaps[:count]
+
+
+@compiled(
+    "boolean(int64, UniTuple(float64, 2), float64[:], float64[:], float64[:], float64[:], float64[:], float64[:],"
+    " boolean[:])"
+)
+def _exposed(
+    who: int,
+    eye: tuple[float, float],
+    x: NDArray,
+    y: NDArray,
+    yaw: NDArray,
+    length: NDArray,
+    width: NDArray,
+    height: NDArray,
+    present: NDArray,
+) -> bool:
+    """Whether the middle or a corner of somebody is in the eye's sight, past everybody of a person's chest's height."""
+    cos, sin = 0.5 * math.cos(yaw[who]), 0.5 * math.sin(yaw[who])
+    for side, end in ((0.0, 0.0), (1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)):
+        along, across = end * length[who], side * width[who]
+        dx, dy = x[who] + along * cos - across * sin - eye[0], y[who] + along * sin + across * cos - eye[1]
+        seen = True
+        for i in range(len(x)):
+            if i == who or not present[i] or height[i] < CHEST_M:
+                continue
+            c, s = math.cos(yaw[i]), math.sin(yaw[i])
+            # The line of sight in the other one's frame, cut to what lies within its length and its width.
+            u, v = (eye[0] - x[i]) * c + (eye[1] - y[i]) * s, (eye[1] - y[i]) * c - (eye[0] - x[i]) * s
+            du, dv = dx * c + dy * s, dy * c - dx * s
+            u1, u2 = (-0.5 * length[i] - u) / du, (0.5 * length[i] - u) / du
+            v1, v2 = (-0.5 * width[i] - v) / dv, (0.5 * width[i] - v) / dv
+            seen &= max(min(u1, u2), min(v1, v2), 0.0) >= min(max(u1, u2), max(v1, v2), 1.0)
+        if seen:
+            return True
+    return False
+
+
+@compiled(
+    "int64[::1](float64[:, :], float64[:], float64[:], float64[:], float64[:], float64[:], float64[:], boolean[:])"
+)
+def _contacts(
+    outline: NDArray,
+    centre: NDArray,
+    x: NDArray,
+    y: NDArray,
+    yaw: NDArray,
+    length: NDArray,
+    width: NDArray,
+    present: NDArray,
+) -> NDArray[np.int64]:
+    """Whose rectangle touches the ego's `outline` (4, 2) around its `centre`; they are not `present` any more."""
+    hit = np.zeros(len(x), np.bool_)
+    for i in range(len(x)):
+        reach = 3.0 + 0.5 * math.hypot(length[i], width[i])
+        if present[i] and math.hypot(x[i] - centre[0], y[i] - centre[1]) < reach:
+            hit[i] = overlap(outline, corners(x[i], y[i], yaw[i], length[i], width[i]))
+            present[i] = not hit[i]
+    return np.flatnonzero(hit)
 
 
 def _road(rng: np.random.Generator) -> tuple[PlannedRoute, NDArray[np.float64], float | None]:

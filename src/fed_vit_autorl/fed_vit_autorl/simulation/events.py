@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fed_vit_autorl.compiled import compiled
 
 from .actors import EGO_KIND, KINDS
 from .ground import RESOLUTION_M, Surface
@@ -76,21 +79,33 @@ def ego_is_at_fault(ego_speed: float, bearing: float, other_toward_ego: float, e
     return ego_toward_other >= 0.2 * max(ego_toward_other + other_toward_ego, 1e-6)
 
 
+@compiled("float64[:, ::1](float64, float64, float64, float64, float64)")
 def corners(x: float, y: float, yaw: float, length: float, width: float) -> NDArray[np.float64]:
-    """Corners (4, 2) of a rectangle around its centre."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    box = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)]) * (0.5 * length, 0.5 * width)
-    return box @ np.array([[c, s], [-s, c]]) + (x, y)
+    """Corners (4, 2) of a rectangle around its centre: front left, rear left, rear right, front right."""
+    c, s, a, b = math.cos(yaw), math.sin(yaw), 0.5 * length, 0.5 * width
+    along, across = (a, -a, -a, a), (b, b, -b, -b)
+    found = np.empty((4, 2))
+    for i in range(4):
+        found[i, 0], found[i, 1] = along[i] * c - across[i] * s + x, along[i] * s + across[i] * c + y
+    return found
 
 
+@compiled("boolean(float64[:, :], float64[:, :])")
 def overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
     """Whether two convex polygons (N, 2) touch: no separating axis among their edges' normals."""
     for polygon in (a, b):
-        edge = np.roll(polygon, -1, axis=0) - polygon
-        normal = np.stack([-edge[:, 1], edge[:, 0]])
-        pa, pb = a @ normal, b @ normal
-        if ((pa.max(axis=0) < pb.min(axis=0)) | (pb.max(axis=0) < pa.min(axis=0))).any():
-            return False
+        for i in range(len(polygon)):
+            normal_x, normal_y = polygon[i - 1, 1] - polygon[i, 1], polygon[i, 0] - polygon[i - 1, 0]
+            low_a = low_b = np.inf
+            high_a = high_b = -np.inf
+            for k in range(len(a)):
+                at = a[k, 0] * normal_x + a[k, 1] * normal_y
+                low_a, high_a = min(low_a, at), max(high_a, at)
+            for k in range(len(b)):
+                at = b[k, 0] * normal_x + b[k, 1] * normal_y
+                low_b, high_b = min(low_b, at), max(high_b, at)
+            if high_a < low_b or high_b < low_a:
+                return False
     return True
 
 
@@ -101,7 +116,7 @@ def ego_centre(state: VehicleState) -> tuple[float, float]:
 
 
 def ego_corners(state: VehicleState) -> NDArray[np.float64]:
-    """The ego's outline (4, 2), front left, rear left, rear right, front right."""
+    """The ego's outline (4, 2)."""
     return corners(*ego_centre(state), state.yaw, EGO_KIND.length, EGO_KIND.width)
 
 

@@ -1,15 +1,19 @@
 """The town as a LiDAR meets it: upright prisms with a rectangular or round footprint, and rays cast at them.
 
-MuJoCo's `mj_multiRay` takes time in proportion to rays × geoms: 40 ms for 16 × 360 rays in a town of 800 geoms, 8 ms
-for those in reach. A level scanner needs 1.4 ms: where a column of beams meets a footprint is worked out once for all.
+MuJoCo's `mj_multiRay` takes time in proportion to rays × geoms: 13 ms for 16 × 360 rays in a town of 900 geoms, 3 ms
+for the 170 in reach. A level scanner needs 0.07 ms: where a column of beams meets a footprint is worked out once for
+all.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fed_vit_autorl.compiled import compiled
 
 from .actors import KINDS
 from .ground import KERB_HEIGHT_M, Ground
@@ -88,56 +92,78 @@ def cast(
     """Where beams from `origin` (3,) first meet a prism.
 
     `azimuths` (C,) [rad] in `map`, evenly spaced over a turn and rising; `slopes` (B,) are tangents of elevations.
-    Gives horizontal distances (B, C) [m], infinite where nothing is met, and the prism's number (-1).
+    Gives horizontal distances (B, C) [m], infinite where nothing is met, and the prism's number (-1). What is at
+    NaN is not met.
     """
+    p = prisms
+    return first_met(p.x, p.y, p.yaw, p.a, p.b, p.low, p.high, p.disc, origin, azimuths, slopes)
+
+
+@compiled("UniTuple(float64, 2)(boolean, float64, float64, float64, float64, float64, float64)")
+def _crossing(disc: bool, a: float, b: float, u: float, v: float, du: float, dv: float) -> tuple[float, float]:
+    """Distances at which a ray from (`u`, `v`) along (`du`, `dv`) enters and leaves a footprint of extents `a`, `b`.
+
+    All in the footprint's frame; leave < enter where it misses.
+    """
+    if abs(du) < _SMALL:
+        du = _SMALL
+    if abs(dv) < _SMALL:
+        dv = _SMALL
+    if disc:
+        middle = -(u * du + v * dv)
+        half = a**2 - (u * u + v * v - middle**2)
+        if half < 0.0:
+            return np.inf, -np.inf
+        return max(middle - math.sqrt(half), 0.0), middle + math.sqrt(half)
+    u1, u2, v1, v2 = (-a - u) / du, (a - u) / du, (-b - v) / dv, (b - v) / dv
+    return max(min(u1, u2), min(v1, v2), 0.0), min(max(u1, u2), max(v1, v2))
+
+
+@compiled(
+    "Tuple((float64[:, ::1], int64[:, ::1]))(float64[:], float64[:], float64[:], float64[:], float64[:], float64[:],"
+    " float64[:], boolean[:], float64[:], float64[:], float64[:])"
+)
+def first_met(
+    x: NDArray,
+    y: NDArray,
+    yaw: NDArray,
+    a: NDArray,
+    b: NDArray,
+    low: NDArray,
+    high: NDArray,
+    disc: NDArray,
+    origin: NDArray,
+    azimuths: NDArray,
+    slopes: NDArray,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """`cast` with the prisms' arrays, for kernels. Of prisms at the same distance the last is met."""
     beams, columns = len(slopes), len(azimuths)
     distance, number = np.full((beams, columns), np.inf), np.full((beams, columns), -1)
-    which, column = _candidates(prisms, origin, azimuths)
-    enter, leave = _crossing(prisms.chosen(which), origin, azimuths[column])
-    met = leave >= enter
-    which, column, enter, leave = which[met], column[met], enter[met], leave[met]
-    slope = np.where(np.abs(slopes) < _SMALL, _SMALL, slopes)[:, None]
-    to_low, to_high = (prisms.low[which] - origin[2]) / slope, (prisms.high[which] - origin[2]) / slope
-    first = np.maximum(enter, np.minimum(to_low, to_high))
-    first = np.where(first <= np.minimum(leave, np.maximum(to_low, to_high)), first, np.inf)
-    for i in range(beams):
-        hits = np.flatnonzero(np.isfinite(first[i]))
-        order = hits[np.argsort(-first[i, hits], kind="stable")]  # nearest last, so that it is the one that stays
-        distance[i, column[order]] = first[i, order]
-        number[i, column[order]] = which[order]
+    step, near, far = 2.0 * np.pi / columns, np.empty(beams), np.empty(beams)
+    for i in range(len(x)):
+        # Only the columns that look at the circle around it can meet it, and nothing meets what is nowhere.
+        dx, dy = x[i] - origin[0], y[i] - origin[1]
+        gap, radius = math.hypot(dx, dy), a[i] if disc[i] else math.hypot(a[i], b[i])
+        half = math.asin(min(radius / gap, 1.0)) if gap > radius else np.pi
+        right = (math.atan2(dy, dx) - half - azimuths[0]) / step
+        if math.isnan(right) or math.isnan(radius) or math.isnan(low[i]) or math.isnan(high[i]):
+            continue
+        start, end = math.ceil(right), math.ceil(right) + min(int(2.0 * half / step) + 1, columns)
+        for k in range(beams):
+            slope = slopes[k] if abs(slopes[k]) >= _SMALL else _SMALL
+            to_low, to_high = (low[i] - origin[2]) / slope, (high[i] - origin[2]) / slope
+            near[k], far[k] = min(to_low, to_high), max(to_low, to_high)
+        cos, sin = math.cos(yaw[i]), math.sin(yaw[i])
+        u, v = -(cos * dx + sin * dy), sin * dx - cos * dy
+        for column in range(start, end):
+            column %= columns
+            aim = azimuths[column] - yaw[i]
+            enter, leave = _crossing(disc[i], a[i], b[i], u, v, math.cos(aim), math.sin(aim))
+            for k in range(beams):
+                first = max(enter, near[k])
+                if first <= min(leave, far[k]) and first <= distance[k, column] and first < np.inf:
+                    distance[k, column], number[k, column] = first, i
     return distance, number
-
-
-def _candidates(prisms: Prisms, origin: NDArray, azimuths: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of a prism and a column that looks at the circle around it."""
-    count, step = len(azimuths), 2 * np.pi / len(azimuths)
-    dx, dy = prisms.x - origin[0], prisms.y - origin[1]
-    gap = np.hypot(dx, dy)
-    radius = np.where(prisms.disc, prisms.a, np.hypot(prisms.a, prisms.b))
-    half = np.where(gap > radius, np.arcsin(np.minimum(radius / np.maximum(gap, _SMALL), 1.0)), np.pi)
-    start = np.ceil((np.arctan2(dy, dx) - half - azimuths[0]) / step).astype(int)
-    length = np.minimum(np.floor(2 * half / step).astype(int) + 1, count)
-    which = np.repeat(np.arange(len(prisms)), length)
-    offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-    return which, (start[which] + offset) % count
-
-
-def _crossing(p: Prisms, origin: NDArray, azimuth: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Horizontal distances at which a beam enters and leaves a footprint; leave < enter where it misses."""
-    dx, dy = origin[0] - p.x, origin[1] - p.y
-    turn, aim = p.yaw, azimuth - p.yaw
-    c, s = np.cos(turn), np.sin(turn)
-    u, v, du, dv = c * dx + s * dy, c * dy - s * dx, np.cos(aim), np.sin(aim)
-    du, dv = (np.where(np.abs(d) < _SMALL, _SMALL, d) for d in (du, dv))
-    u1, u2, v1, v2 = (-p.a - u) / du, (p.a - u) / du, (-p.b - v) / dv, (p.b - v) / dv
-    enter = np.maximum(np.minimum(u1, u2), np.minimum(v1, v2))
-    leave = np.minimum(np.maximum(u1, u2), np.maximum(v1, v2))
-    middle = -(u * du + v * dv)
-    half = p.a**2 - (u * u + v * v - middle**2)
-    chord = np.sqrt(np.maximum(half, 0.0))
-    enter = np.where(p.disc, np.where(half >= 0, middle - chord, np.inf), enter)
-    leave = np.where(p.disc, np.where(half >= 0, middle + chord, -np.inf), leave)
-    return np.maximum(enter, 0.0), leave
 
 
 def _houses(layout: Layout) -> list[tuple]:

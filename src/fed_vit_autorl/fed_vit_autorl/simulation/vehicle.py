@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass
 from enum import StrEnum
+from functools import cached_property
 
+from fed_vit_autorl.compiled import compiled
 from fed_vit_autorl.refusal import Refused
 
 GRAVITY = 9.81
@@ -65,6 +67,11 @@ class VehicleParameters:
     rolling_resistance: float = 0.12
     friction: float = 0.9
 
+    @cached_property
+    def numbers(self) -> tuple[float, ...]:
+        """The 16 of them in the order above."""
+        return tuple(map(float, astuple(self)))
+
     @property
     def wheelbase(self) -> float:
         """Distance of the axles [m]."""
@@ -108,60 +115,67 @@ def step(
     at standstill. The car does not roll backwards.
     """
     inner = max(1, round(dt / INNER_STEP_S))
-    for _ in range(inner):
-        state = _advance(state, control, dt / inner, vehicle, vehicle.friction * grip)
-    return state
+    before = (
+        state.x, state.y, state.yaw, state.speed, state.lateral_speed, state.yaw_rate, state.steering_angle,
+        state.acceleration,
+    )  # fmt: skip
+    pedals = control.throttle, control.brake
+    return VehicleState(*_advance(before, control.steering_angle, pedals, inner, dt / inner, vehicle.numbers, grip))
 
 
-def _advance(s: VehicleState, control: Control, h: float, p: VehicleParameters, friction: float) -> VehicleState:
-    wanted = _clip(control.steering_angle, p.max_steering_angle)
-    steering = s.steering_angle + _clip(wanted - s.steering_angle, p.max_steering_rate * h)
-    acceleration = _longitudinal(s, control, h, p, friction)
-    speed = min(max(s.speed + acceleration * h, 0.0), p.max_speed)
-    if speed == 0.0:
-        return replace(s, speed=0.0, lateral_speed=0.0, yaw_rate=0.0, steering_angle=steering, acceleration=0.0)
-    kinematic_rate = speed * math.tan(steering) / p.wheelbase
-    kinematic_lateral = kinematic_rate * p.rear_axle
-    weight = min(max((speed - KINEMATIC_BELOW) / (DYNAMIC_ABOVE - KINEMATIC_BELOW), 0.0), 1.0)
-    lateral, rate = kinematic_lateral, kinematic_rate
-    if weight > 0.0:
-        dynamic_lateral, dynamic_rate = _tyres(s, speed, steering, h, p, friction)
-        lateral += weight * (dynamic_lateral - kinematic_lateral)
-        rate += weight * (dynamic_rate - kinematic_rate)
-    yaw = s.yaw + 0.5 * (s.yaw_rate + rate) * h
-    rear_lateral = lateral - p.rear_axle * rate
-    x = s.x + (speed * math.cos(yaw) - rear_lateral * math.sin(yaw)) * h
-    y = s.y + (speed * math.sin(yaw) + rear_lateral * math.cos(yaw)) * h
-    return VehicleState(x, y, _wrap(yaw), speed, lateral, rate, steering, (speed - s.speed) / h)
-
-
-def _longitudinal(s: VehicleState, control: Control, h: float, p: VehicleParameters, friction: float) -> float:
-    """Acceleration [m/s²] that pedals, drag and friction allow, limited in jerk."""
-    throttle, brake = min(max(control.throttle, 0.0), 1.0), min(max(control.brake, 0.0), 1.0)
-    resistance = p.rolling_resistance + p.drag * s.speed * s.speed / p.mass if s.speed > 0 else 0.0
-    wanted = throttle * p.max_acceleration - brake * p.max_deceleration - resistance
-    wanted = _clip(wanted, friction * GRAVITY)
-    change = p.jerk_limit * h
-    return min(max(wanted, s.acceleration - change), s.acceleration + change)
-
-
-def _tyres(
-    s: VehicleState, speed: float, steering: float, h: float, p: VehicleParameters, friction: float
-) -> tuple[float, float]:
-    """Lateral speed [m/s] and yaw rate [rad/s] after `h`, semi-implicit, axle forces limited by friction."""
-    a, b = p.front_axle, p.rear_axle
-    front_load = p.mass * GRAVITY * b / p.wheelbase
-    rear_load = p.mass * GRAVITY * a / p.wheelbase
-    front = _clip(p.front_stiffness * (steering - (s.lateral_speed + a * s.yaw_rate) / speed), friction * front_load)
-    rear = _clip(-p.rear_stiffness * (s.lateral_speed - b * s.yaw_rate) / speed, friction * rear_load)
-    lateral = s.lateral_speed + ((front * math.cos(steering) + rear) / p.mass - speed * s.yaw_rate) * h
-    rate = s.yaw_rate + (a * front * math.cos(steering) - b * rear) / p.yaw_inertia * h
-    return lateral, rate
-
-
+@compiled("float64(float64, float64)")
 def _clip(value: float, limit: float) -> float:
     return min(max(value, -limit), limit)
 
 
-def _wrap(angle: float) -> float:
-    return (angle + math.pi) % (2 * math.pi) - math.pi
+@compiled(
+    "UniTuple(float64, 8)(UniTuple(float64, 8), float64, UniTuple(float64, 2), int64, float64, UniTuple(float64, 16),"
+    " float64)"
+)
+def _advance(
+    state: tuple[float, ...],
+    steering: float,
+    pedals: tuple[float, float],
+    count: int,
+    h: float,
+    vehicle: tuple[float, ...],
+    grip: float,
+) -> tuple[float, ...]:
+    """A `VehicleState`'s numbers after `count` steps of `h` seconds; `vehicle`: `VehicleParameters.numbers`."""
+    x, y, yaw, speed, lateral, rate, angle, acceleration = state
+    (
+        mass, yaw_inertia, a, b, front_stiffness, rear_stiffness, _, lock, angle_rate, strongest, hardest, fastest,
+        jerk_limit, drag, rolling, friction,
+    ) = vehicle  # fmt: skip
+    wheelbase, friction = a + b, friction * grip
+    throttle, brake = min(max(pedals[0], 0.0), 1.0), min(max(pedals[1], 0.0), 1.0)
+    front_limit, rear_limit = friction * (mass * GRAVITY * b / wheelbase), friction * (mass * GRAVITY * a / wheelbase)
+    for _step in range(count):
+        angle += _clip(_clip(steering, lock) - angle, angle_rate * h)
+        # What pedals, drag and friction allow, limited in jerk.
+        resistance = rolling + drag * speed * speed / mass if speed > 0.0 else 0.0
+        wanted = _clip(throttle * strongest - brake * hardest - resistance, friction * GRAVITY)
+        wanted = min(max(wanted, acceleration - jerk_limit * h), acceleration + jerk_limit * h)
+        before, speed = speed, min(max(speed + wanted * h, 0.0), fastest)
+        if speed == 0.0:
+            lateral = rate = acceleration = 0.0
+            continue
+        new_rate = speed * math.tan(angle) / wheelbase
+        new_lateral = new_rate * b
+        weight = min(max((speed - KINEMATIC_BELOW) / (DYNAMIC_ABOVE - KINEMATIC_BELOW), 0.0), 1.0)
+        if weight > 0.0:
+            # Tyres: semi-implicit, an axle's force limited by friction.
+            front = _clip(front_stiffness * (angle - (lateral + a * rate) / speed), front_limit)
+            rear = _clip(-rear_stiffness * (lateral - b * rate) / speed, rear_limit)
+            dynamic_lateral = lateral + ((front * math.cos(angle) + rear) / mass - speed * rate) * h
+            dynamic_rate = rate + (a * front * math.cos(angle) - b * rear) / yaw_inertia * h
+            new_lateral += weight * (dynamic_lateral - new_lateral)
+            new_rate += weight * (dynamic_rate - new_rate)
+        yaw += 0.5 * (rate + new_rate) * h
+        lateral, rate = new_lateral, new_rate
+        rear_lateral = lateral - b * rate
+        x += (speed * math.cos(yaw) - rear_lateral * math.sin(yaw)) * h
+        y += (speed * math.sin(yaw) + rear_lateral * math.cos(yaw)) * h
+        yaw = (yaw + math.pi) % (2.0 * math.pi) - math.pi
+        acceleration = (speed - before) / h
+    return x, y, yaw, speed, lateral, rate, angle, acceleration
