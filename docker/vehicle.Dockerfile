@@ -7,6 +7,8 @@ ARG BASE=ros:jazzy-ros-base
 FROM ${BASE} AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ARG WHEELS=""
+# Kernels are compiled here, for every processor of the architecture.
+ENV NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES=""
 WORKDIR /opt/fedvit
 RUN apt-get update \
  && apt-get install -y --no-install-recommends build-essential python3-colcon-common-extensions python3-rosdep python3-venv \
@@ -21,13 +23,18 @@ COPY config config
 COPY releases releases
 RUN source /opt/ros/jazzy/setup.bash \
  && source venv/bin/activate \
- && colcon build --merge-install --packages-up-to fed_vit_bringup --cmake-args -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF
+ && colcon build --merge-install --packages-up-to fed_vit_bringup --cmake-args -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF \
+ && source install/local_setup.bash \
+ && python3 -c 'import fed_vit_autorl.safety'
 
 FROM ${BASE}
+ENV NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES=""
 RUN groupadd --gid 10001 fedvit && useradd --uid 10001 --gid fedvit --create-home fedvit \
  && install -d -o fedvit -g fedvit /var/lib/fedvit
 COPY --from=build /opt/fedvit/venv /opt/fedvit/venv
 COPY --from=build /opt/fedvit/install /opt/fedvit/install
+# numba reads no folder that it can't write to.
+RUN chown -R fedvit:fedvit /opt/fedvit/install/lib/python3*/site-packages/fed_vit_autorl/__pycache__
 COPY docker/entrypoint.sh /opt/fedvit/entrypoint.sh
 USER fedvit
 WORKDIR /var/lib/fedvit

@@ -85,6 +85,14 @@ colcon_build() (
     --cmake-args -DPython3_EXECUTABLE="$root/.venv/bin/python" -DBUILD_TESTING=OFF --no-warn-unused-cli
 )
 
+# Else the first process that needs them waits for half a minute.
+kernels() (
+  cd "$root"
+  # shellcheck disable=SC1091
+  source scripts/environment.sh
+  python -c 'import fed_vit_autorl.safety.campaign.episode'
+)
+
 workspace() {
   # Python sources are linked into install/, so only what decides the build's layout is in the stamp.
   local stamp
@@ -93,6 +101,8 @@ workspace() {
   [ "$(cat "$root/install/.stamp" 2>/dev/null)" = "$stamp" ] && return
   say "colcon build"
   logged "$root/log/setup.txt" colcon_build || die "colcon build failed; all of it is in log/setup.txt"
+  say "compiling kernels"
+  logged "$root/log/kernels.txt" kernels || die "the kernels do not compile; what they say is in log/kernels.txt"
   printf '%s' "$stamp" >"$root/install/.stamp"
 }
 
