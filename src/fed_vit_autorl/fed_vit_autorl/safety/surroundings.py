@@ -14,7 +14,7 @@ from .corridor import WAY, Corridor, X, Y, contacts
 from .frontier import BESIDE_M, Edge, Frontier, Past
 from .lidar import Obstacles, boxes, extract, thin
 from .rules import Hazards
-from .tracker import PERSON_M, RUN_M_S, STILL_M_S, Tracker, extent
+from .tracker import HISTORY, PERSON_M, RUN_M_S, STILL_M_S, Tracker, extent
 from .types import Scan
 from .view import BINS, TOLERANCE_M, empty, sight, view
 
@@ -26,28 +26,30 @@ REGION_M = 12.0
 VIEW_NOISE = 0.05
 EDGE_M, PART_EDGE_M = 2.5, 4.0
 PART_M = 0.3
-STEPPING_S = 0.3  # an edge is not found in every scan
+STEPPING_S = 0.2  # an edge is not found in every scan
 
 
 @compiled(
-    "Tuple((float64[:, :, ::1], int64[::1], boolean[::1], boolean[::1], float64[::1]))"
+    "Tuple((float64[:, :, ::1], int64[::1], boolean[::1], boolean[::1], boolean[::1], float64[::1]))"
     "(float64[:, :], float64[:], float64[:, :, :], int64[:], float64)"
 )
 def _believed(outlines, solidity, velocities, scans, touching):
     """What is believed of C clusters, by label (0: none): velocities (2, 1 + C, 2), scans, whether it is small, whether
-    it is there at all (solid ones at once, meagre ones in their second scan, spray never), and the margin [m] around
-    the corridor within which it matters.
+    it is known to stand, whether it is there at all (solid ones at once, meagre ones in their second scan, spray
+    never), and the margin [m] around the corridor within which it matters.
 
     Velocities of what is new, or too long to be a vehicle, count as 0: of a long wall both ends move with the range
     of sight.
     """
     size = len(outlines) + 1
     trusted, seen, margin = np.zeros((2, size, 2)), np.zeros(size, np.int64), np.full(size, touching)
-    small, there = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    small, stands, there = np.zeros(size, np.bool_), np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     there[0] = True
     for c in range(1, size):
         length, seen[c] = extent(outlines[c - 1]), scans[c - 1]
         small[c] = length < PERSON_M
+        still = np.hypot(velocities[0, c - 1, 0], velocities[0, c - 1, 1]) <= STILL_M_S
+        stands[c] = still and seen[c] >= HISTORY
         there[c] = solidity[c - 1] >= SOLID or (solidity[c - 1] >= 1.0 and seen[c] > 1)
         if length <= MAX_EXTENT_M and seen[c] >= TRUSTED_SCANS:
             for window in range(2):
@@ -56,7 +58,7 @@ def _believed(outlines, solidity, velocities, scans, touching):
         # What stands still matters where the body may touch it; only who moves has to be seen coming.
         if np.hypot(trusted[0, c, 0], trusted[0, c, 1]) > STILL_M_S:
             margin[c] = REGION_M
-    return trusted, seen, small, there, margin
+    return trusted, seen, small, stands, there, margin
 
 
 @compiled("int64[::1](float64[:, :], int64[:], float64[:], float64[:, :])")
@@ -75,16 +77,14 @@ def _near(points, labels, margin, poses):
     return near[:count]
 
 
-@compiled(
-    "Tuple((int64[::1], int64[::1], float64[::1]))(int64[:], float64[:, :, ::1], float64[:], float64[:], float64[:])"
-)
-def _parts(labels, velocities, way, gap, abreast):
+@compiled("Tuple((int64[::1], int64[::1], float64[::1]))(int64[:], boolean[:], float64[:], float64[:], float64[:])")
+def _parts(labels, stands, way, gap, abreast):
     """Rows, ascending, of what is near, for each the index of its point with the least gap, and its way.
 
     A row is a cluster's label, or `count` more for a part of a cluster, and nothing is known of a part but its edge:
     who steps out before what stands in the corridor or beside it may be one cluster with it, and counts by itself.
     """
-    count = velocities.shape[1]
+    count = len(stands)
     reach, nearest = np.full(2 * count, np.inf), np.full(2 * count, -1)
     for i in range(len(labels)):
         label = labels[i]
@@ -94,9 +94,8 @@ def _parts(labels, velocities, way, gap, abreast):
     begins = np.where(reach < np.inf, reach - BESIDE_M, np.inf)
     for i in range(len(labels)):
         label = labels[i]
-        stands = np.hypot(velocities[0, label, 0], velocities[0, label, 1]) <= STILL_M_S
         # The end of its side is where it begins to stand beside.
-        if stands and reach[label] == np.inf and gap[i] < gap[nearest[label]] + PART_M:
+        if stands[label] and reach[label] == np.inf and gap[i] < gap[nearest[label]] + PART_M:
             begins[label] = min(begins[label], abreast[i] - PART_M)
     for label in range(count):
         if begins[label] == np.inf:
@@ -207,7 +206,7 @@ class Surroundings:
         self._points, self._labels = np.zeros((0, 2)), np.zeros(0, np.int64)
         self._margin = np.zeros(0)
         self._velocities = np.zeros((2, 1, 2))
-        self._seen, self._small = np.zeros(1, np.int64), np.zeros(1, bool)
+        self._seen, self._small, self._stands = np.zeros(1, np.int64), np.zeros(1, bool), np.zeros(1, bool)
         self._hurry = np.ones(1)
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
         self._edge = np.zeros(2)
@@ -228,7 +227,7 @@ class Surroundings:
         motion = self._tracker.update(outlines, scan.stamp)
         touching = self._a.front + self._a.half_width + self._a.lateral_clearance
         believed = _believed(outlines, found.solidity, motion.velocities, motion.seen, touching)
-        self._velocities, self._seen, self._small, there, self._margin = believed
+        self._velocities, self._seen, self._small, self._stands, there, self._margin = believed
         self._hurry = np.ones(len(self._seen))
         kept = np.flatnonzero(there.take(found.labels))
         self._nearest = view(found.points.T.take(kept, axis=1).T)
@@ -256,6 +255,7 @@ class Surroundings:
         self._velocities = np.concatenate((self._velocities, np.concatenate((walk, walk))), axis=1)
         self._seen = np.concatenate((self._seen, np.full(len(labels), CROSSING_SCANS)))
         self._small = np.concatenate((self._small, np.ones(len(labels), bool)))
+        self._stands = np.concatenate((self._stands, np.zeros(len(labels), bool)))
         self._hurry = np.concatenate((self._hurry, hurry[there]))
         self._margin = np.concatenate((self._margin, np.full(len(labels), REGION_M)))
 
@@ -264,7 +264,7 @@ class Surroundings:
         near = _near(self._points, self._labels, self._margin, corridor.poses)
         points = self._points.take(near, axis=0)
         met, count = contacts(corridor, points, self._a), len(self._seen)
-        rows, first, way = _parts(self._labels.take(near), self._velocities, met.way, met.gap, met.way_abreast)
+        rows, first, way = _parts(self._labels.take(near), self._stands, met.way, met.gap, met.way_abreast)
         known = self._velocities, self._seen, self._small, self._hurry
         found = _motion(rows, first, way, count, met.table, *known, ego_speed)
         new = np.flatnonzero((found[BESIDE] > 0.0) & np.isnan(self._edge.take(rows)))
@@ -275,7 +275,8 @@ class Surroundings:
             edges = Edge(points[first[new]], tangent, outwards, gap, along, beside)
             speeds = self._frontier.closing(edges)
             self._edge[rows[new]] = speeds
-            for i in np.flatnonzero((speeds > 0.0) & (speeds < RUN_M_S) & (np.abs(along) < STILL_M_S)):
+            stands = np.concatenate((self._stands, np.ones(count, bool))).take(rows[new])  # parts are of what stands
+            for i in np.flatnonzero(stands & (speeds > 0.0) & (speeds < RUN_M_S)):
                 walker = Walker(self._frontier.stamp, edges.points[i], -speeds[i] * edges.outwards[i])
                 self._stepping.append(walker)
         along, closing, person = _with_edges(found, rows, self._edge)
