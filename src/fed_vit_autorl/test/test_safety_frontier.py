@@ -12,7 +12,7 @@ from fed_vit_autorl.safety.corridor import arc
 from fed_vit_autorl.safety.frontier import Edge, Frontier, Past
 from fed_vit_autorl.safety.surroundings import Surroundings
 from fed_vit_autorl.safety.types import Scan
-from fed_vit_autorl.safety.view import BINS, view
+from fed_vit_autorl.safety.view import BINS, bearings, view
 from fed_vit_autorl.simulation.lidar import LidarSpec
 from fed_vit_autorl.simulation.raybox import BoxLidar
 
@@ -169,7 +169,7 @@ def test_the_past_ends_after_half_a_second():
 def test_what_stood_in_the_corridor_or_was_hidden_tells_nothing():
     ys = (0.5, 0.5, 0.5, 0.5, 1.6, 1.5)  # 1 m inwards, where the corridor begins 0.6 m from the point
     assert frontier(*ys).closing(edge()) == 0.0
-    wall = view(np.array([[8.0, 1.2]], np.float32))
+    wall = view(*bearings(np.array([[8.0, 1.2]], np.float32)))
     assert frontier(2.0, 1.9, 1.8, 1.7, 1.6, 1.5, nearest=wall).closing(edge()) == 0.0
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fed_vit_autorl.compiled import compiled
-from fed_vit_autorl.reinforcement.route import Pose, to_local
+from fed_vit_autorl.reinforcement.route import Pose
 
 from .assumptions import Assumptions
 from .tracker import RUN_M_S, STILL_M_S
-from .view import hidden
+from .view import TOLERANCE_M, sight
 
 YOUNGEST_S, OLDEST_S = 0.19, 0.52
 BESIDE_M = 1.0
@@ -31,7 +31,7 @@ def _ahead(points, x, y, yaw):
     return kept[:count]
 
 
-_POINTS, _NUMBERS = "float64[:, :]", "float64[:]"
+_POINTS, _NUMBERS, _PLACE = "float64[:, :]", "float64[:]", "UniTuple(float64, 3)"
 
 
 @compiled(f"float64[::1]({_POINTS}, {_POINTS}, {_POINTS}, {_NUMBERS}, {_NUMBERS}, {_NUMBERS}, {_POINTS}, {_NUMBERS})")
@@ -54,6 +54,24 @@ def _least(points, tangent, outwards, gap, along, beside, past, age):
                 # What stood in the corridor itself says nothing of what was beside it.
                 if out > -gap[p]:
                     least[p] = min(least[p], out / age[n])
+    return least
+
+
+@compiled(
+    f"float64[::1]({_POINTS}, {_POINTS}, {_POINTS}, {_NUMBERS}, {_NUMBERS}, {_NUMBERS}, {_POINTS}, {_NUMBERS}, "
+    f"{_PLACE}, {_NUMBERS}, {_PLACE}, float64, float64)"
+)
+def _closing(points, tangent, outwards, gap, along, beside, past, age, then, nearest, now, passed, column):
+    """See `Frontier.closing`; `then` is where the view of the `nearest` was had, `passed` s before it is `now`."""
+    least = _least(points, tangent, outwards, gap, along, beside, past, age)
+    cos, sin = math.cos(then[2]), math.sin(then[2])
+    for p in range(len(points)):
+        dx = points[p, 0] - along[p] * passed * tangent[p, 0] - then[0]
+        dy = points[p, 1] - along[p] * passed * tangent[p, 1] - then[1]
+        distance, end = sight(dx * cos + dy * sin, dy * cos - dx * sin, nearest)
+        spacing = column * math.hypot(points[p, 0] - now[0], points[p, 1] - now[1])
+        if least[p] == np.inf or distance > end + TOLERANCE_M or least[p] <= max(spacing / OLDEST_S, STILL_M_S):
+            least[p] = 0.0
     return least
 
 
@@ -124,11 +142,9 @@ class Frontier:
         before = self._youngest
         if before is None:
             return np.zeros(len(edge.points))
-        now = self._scans[-1]
-        least = _least(
-            edge.points, edge.tangent, edge.outwards, edge.gap, edge.along, edge.beside, self._points, self._age
-        )
-        was = edge.points - (edge.along * (now.stamp - before.stamp))[:, None] * edge.tangent
-        known = np.isfinite(least) & ~hidden(to_local(was, before.pose), before.nearest)
-        spacing = self._a.lidar_column * np.hypot(edge.points[:, 0] - now.pose.x, edge.points[:, 1] - now.pose.y)
-        return np.where(known & (least > np.maximum(spacing / OLDEST_S, STILL_M_S)), least, 0.0)
+        now, then = self._scans[-1], before.pose
+        return _closing(
+            edge.points, edge.tangent, edge.outwards, edge.gap, edge.along, edge.beside, self._points, self._age,
+            (then.x, then.y, then.yaw), before.nearest, (now.pose.x, now.pose.y, now.pose.yaw),
+            now.stamp - before.stamp, self._a.lidar_column,
+        )  # fmt: skip

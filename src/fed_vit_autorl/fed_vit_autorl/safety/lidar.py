@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fed_vit_autorl.compiled import compiled
 
 from .assumptions import Assumptions
+from .view import bearings
 
 SECTORS = 72
 EDGE_RAD = 1e-5  # many times what float32 azimuths are rounded by
@@ -58,6 +59,8 @@ class Obstacles:
         order: int (N,) the points cluster by cluster, those outside the grid first.
         start: int (C,) where each of the at most `MAX_CLUSTERS` clusters begins in that order.
         solidity: (C,) returns of each over those that the least obstacle gives at the same distance.
+        bins: int (N,) of azimuth in which each point lies, and
+        distance: (N,) [m] how far it is (see `view.bearings`).
         sector_returns: int (72,) returns per 5° sector, ground included, counter-clockwise from straight back.
     """
 
@@ -66,6 +69,8 @@ class Obstacles:
     order: NDArray[np.int64]
     start: NDArray[np.int64]
     solidity: NDArray[np.float64]
+    bins: NDArray[np.int64]
+    distance: NDArray[np.float64]
     sector_returns: NDArray[np.int64]
 
 
@@ -84,7 +89,8 @@ def extract(points: NDArray[np.float32], base_from_lidar: NDArray[np.float64], a
     order, start, size, square = _grouped(standing, labels, clusters, *base_from_lidar[:2, 3])
     # Rain gives few returns close by, where anything solid gives many.
     solidity = size / np.maximum(assumptions.least_returns(square), 1.0)
-    return Obstacles(standing, labels, order, start, solidity, sector_returns(local - mount))
+    returns = sector_returns(local - mount)
+    return Obstacles(standing, labels, order, start, solidity, *bearings(standing), returns)
 
 
 @compiled(f"Tuple((float32[:, :], float32[:]))({_POINTS}, {_NUMBERS})")
@@ -303,9 +309,16 @@ def thin(points: NDArray[np.float64]) -> NDArray[np.int64]:
     return kept[:count]
 
 
+@compiled(f"float64[:, ::1]({_PLANAR}, {_INDICES}, {_INDICES})")
 def boxes(points: NDArray[np.float64], order: NDArray[np.int64], start: NDArray[np.int64]) -> NDArray[np.float64]:
     """Axis-aligned boxes (C, 4) x_min, y_min, x_max, y_max of planar points (N, 2), clustered as in `Obstacles`."""
-    if not len(start):
-        return np.zeros((0, 4))
-    grouped = points.T.take(order, axis=1)
-    return np.concatenate((np.minimum.reduceat(grouped, start, axis=1), np.maximum.reduceat(grouped, start, axis=1))).T
+    found = np.empty((len(start), 4))
+    for c in range(len(start)):
+        end = start[c + 1] if c + 1 < len(start) else len(order)
+        for axis in range(2):
+            low, high = np.inf, -np.inf
+            for i in range(start[c], end):
+                value = points[order[i], axis]
+                low, high = min(low, value), max(high, value)
+            found[c, axis], found[c, axis + 2] = low, high
+    return found

@@ -15,7 +15,7 @@ from .reasons import Reason
 from .types import Odometry, Scan
 from .validation import yaw
 
-AHEAD_SECTORS = np.arange(SECTORS // 3, 2 * SECTORS // 3)  # 60° to either side of straight ahead
+AHEAD_SECTORS = slice(SECTORS // 3, 2 * SECTORS // 3)  # 60° to either side of straight ahead
 POSES = 32
 PUSHING = 0.3  # m/s², commanded acceleration that must move a vehicle
 

@@ -230,7 +230,7 @@ class Surroundings:
         self._velocities, self._seen, self._small, self._stands, there, self._margin = believed
         self._hurry = np.ones(len(self._seen))
         kept = np.flatnonzero(there.take(found.labels))
-        self._nearest = view(found.points.T.take(kept, axis=1).T)
+        self._nearest = view(found.bins.take(kept), found.distance.take(kept))
         kept = kept[thin(points.take(kept, axis=0))]
         self._points, self._labels = points.take(kept, axis=0), found.labels.take(kept)
         self._frontier.update(Past(self._points, self._pose, scan.stamp, self._nearest))

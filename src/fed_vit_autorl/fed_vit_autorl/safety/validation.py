@@ -75,12 +75,20 @@ def odometry_fault(odometry: Odometry | None, now: float, a: Assumptions) -> Rea
     return Reason.ODOMETRY_STALE if now - o.stamp > a.odometry_deadline else None
 
 
+@compiled("int64(Array(float32, 2, 'A', readonly=True))")
+def _finite(points):
+    """How many points (N, ≥3) are finite."""
+    count = 0
+    for i in range(len(points)):
+        count += np.isfinite(points[i, 0] + points[i, 1] + points[i, 2])
+    return count
+
+
 def scan_fault(scan: Scan | None, now: float, a: Assumptions) -> Reason | None:
     """Missing, not finite (a dense scan with NaN, or a stamp that is none), empty, from the future or stale."""
     if scan is None:
         return Reason.LIDAR_MISSING
-    x, y, z = scan.points[:MAX_POINTS, :3].T
-    finite = np.count_nonzero(np.isfinite(x + y + z))
+    finite = _finite(scan.points[:MAX_POINTS].astype(np.float32, copy=False))
     broken = scan.dense and finite < min(len(scan.points), MAX_POINTS)
     if not math.isfinite(scan.stamp) or broken:
         return Reason.LIDAR_NOT_FINITE

@@ -11,14 +11,26 @@ PER_RADIAN = BINS / (2.0 * np.pi)
 _PI_32, _PER_RADIAN_32 = np.float32(np.pi), np.float32(PER_RADIAN)  # obstacles are float32, and so are their bins
 
 
-@compiled("float64[:](Array(float32, 2, 'A', readonly=True))")
-def view(points: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Distance (180,) [m] of the nearest of the points (N, ≥2) per bin; inf where there is none."""
-    nearest = np.full(BINS, np.inf)
+_SEEN = "Array(float32, 2, 'A', readonly=True)"
+
+
+@compiled(f"Tuple((int64[::1], float64[::1]))({_SEEN})")
+def bearings(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Bin (N,) and distance (N,) [m] of points (N, ≥2)."""
+    bins, distance = np.empty(len(points), np.int64), np.empty(len(points))
     for i in range(len(points)):
         x, y = points[i, 0], points[i, 1]
-        azimuth = int((np.arctan2(y, x) + _PI_32) * _PER_RADIAN_32) % BINS  # straight back, from the right: 0
-        nearest[azimuth] = min(nearest[azimuth], float(np.hypot(x, y)))
+        bins[i] = int((np.arctan2(y, x) + _PI_32) * _PER_RADIAN_32) % BINS  # straight back, from the right: 0
+        distance[i] = np.hypot(x, y)
+    return bins, distance
+
+
+@compiled("float64[::1](int64[:], float64[:])")
+def view(bins: NDArray[np.int64], distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance (180,) [m] of the nearest point per bin, of points with these `bearings`; inf where there is none."""
+    nearest = np.full(BINS, np.inf)
+    for i in range(len(bins)):
+        nearest[bins[i]] = min(nearest[bins[i]], distance[i])
     return nearest
 
 
@@ -38,12 +50,6 @@ def _sights(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArra
     for i in range(len(places)):
         found[0, i], found[1, i] = sight(places[i, 0], places[i, 1], nearest)
     return found
-
-
-def hidden(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Places (N, 2) behind the nearest obstacle, by more than 1 m."""
-    distance, end = _sights(places, nearest)
-    return distance > end + TOLERANCE_M
 
 
 def empty(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArray[np.bool_]:
