@@ -28,7 +28,7 @@ def proposal(points):
 
 
 def guide(points=None, route=ROAD, pose=HERE, near=None, ego=EGO):
-    return Guide(A).guide(None if points is None else proposal(points), ego, route, pose, near)
+    return Guide(A).guide(None if points is None else proposal(points), ego, route, pose, near, 8.0)
 
 
 @pytest.mark.parametrize(("offset", "followed"), [(0.0, True), (1.0, True), (-1.0, True), (1.01, False)])
@@ -87,21 +87,30 @@ def test_the_limits_ahead_are_read_at_every_metre():
     assert limit.tolist() == [14.0 if 10 + w < 40 else 8.0 for w in way]  # the 21st point, at 40 m, begins it
 
 
+def test_a_bend_that_begins_before_the_horizon_counts_by_where_it_leads():
+    # Straight for 5 m, then a circle of 20 m: at 10 m/s the horizon is 12 m on, 20 (1 - cos 0.35) m to the left.
+    angle = np.arange(0.0, 1.5, 0.02)
+    turn = np.stack((5.0 + 20.0 * np.sin(angle), 20.0 * (1.0 - np.cos(angle))), axis=-1)
+    route = Route(np.concatenate(([[-20.0, 0.0], [0.0, 0.0]], turn)))
+    found = Guide(A).guide(None, None, route, Pose(0.0, 0.3, 0.0), None, 10.0)
+    assert found.route_curvature == pytest.approx(2.0 * 20.0 * (1.0 - math.cos(7.0 / 20.0)) / 144.0, rel=0.02)
+
+
 def test_a_bend_is_told_of():
     angle = np.linspace(0.0, 1.5, 60)
     bend = Route(np.stack((20.0 * np.sin(angle), 20.0 * (1.0 - np.cos(angle))), axis=-1))
-    found = Guide(A).guide(None, None, bend, Pose(20.0 * math.sin(0.7), 20.0 * (1.0 - math.cos(0.7)), 0.7), None)
+    found = Guide(A).guide(None, None, bend, Pose(20.0 * math.sin(0.7), 20.0 * (1.0 - math.cos(0.7)), 0.7), None, 8.0)
     assert found.route_curvature == pytest.approx(0.05, rel=0.05)
     # v² / 20 m within 3.0 m/s²: 7.75 m/s, where the route alone would allow 30 km/h = 8.33 m/s; half the radius: 5.48
     assert found.speed_limits[1][0] == pytest.approx(7.75, rel=0.02)
     tight = Route(0.5 * bend.points, np.full(len(bend.points), 14.0))
     pose = Pose(10.0 * math.sin(0.7), 10.0 * (1.0 - math.cos(0.7)), 0.7)
-    assert Guide(A).guide(None, None, tight, pose, None).speed_limits[1][0] == pytest.approx(5.48, rel=0.05)
+    assert Guide(A).guide(None, None, tight, pose, None, 8.0).speed_limits[1][0] == pytest.approx(5.48, rel=0.05)
 
 
 def test_a_path_is_made_once_and_made_anew_with_a_new_proposal():
     guide, first, second = Guide(A), proposal(path(0.5)), proposal(path(0.2))
-    made = [guide.guide(p, EGO, ROAD, HERE, None).reference for p in (first, first, second)]
+    made = [guide.guide(p, EGO, ROAD, HERE, None, 8.0).reference for p in (first, first, second)]
     assert made[0] is made[1]
     assert made[2].points[1:, 1] == pytest.approx(0.2)
 

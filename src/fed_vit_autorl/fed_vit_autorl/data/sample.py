@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -141,7 +142,7 @@ class EgoState:
 
     def __post_init__(self) -> None:
         values = (self.stamp, *self.position, self.yaw, self.speed, self.yaw_rate, self.acceleration)
-        _require(len(self.position) == 3 and bool(np.isfinite(values).all()), SampleFault.EGO_NOT_FINITE, str(values))
+        _require(len(self.position) == 3 and all(map(math.isfinite, values)), SampleFault.EGO_NOT_FINITE, str(values))
 
     @property
     def map_from_base(self) -> NDArray[np.float64]:

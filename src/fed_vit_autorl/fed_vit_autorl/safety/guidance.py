@@ -12,6 +12,7 @@ from fed_vit_autorl.reinforcement.route import Pose, Projection, Route, RouteRef
 from .assumptions import Assumptions
 from .corridor import MAX_HEADING_RAD, MAX_OFFSET_M
 from .reasons import Reason
+from .rules import lane_horizon
 from .types import Proposal
 from .validation import path_fault
 
@@ -31,7 +32,7 @@ class Guidance:
         near: arc length on it at which the ego was last seen [m]; None if not known.
         on_route: the ego seen from its route; None without a route, or far from it.
         off_route: far from its route.
-        route_curvature: of the route at the ego [1/m].
+        route_curvature: of the route [1/m], from the ego to the lane's horizon.
         speed_limits: (way [m], limit [m/s]) ahead, each (S,); in a bend what leaves room for corrections.
         faults: `path_invalid` where the proposal's path could not be used.
     """
@@ -43,6 +44,12 @@ class Guidance:
     route_curvature: float
     speed_limits: tuple[NDArray[np.float64], NDArray[np.float64]]
     faults: tuple[Reason, ...]
+
+
+def mean_curvature(route: Route, s: float, way: float) -> float:
+    """Of the circle [1/m] that touches the route at arc length `s` and meets it again `way` metres on, 2 y / way²."""
+    here = Pose(*route.at(s), float(route.heading(s)))
+    return 2.0 * float(route.local(here, s, 1, way)[0, 1]) / way**2
 
 
 class Guide:
@@ -62,6 +69,7 @@ class Guide:
         route: Route | None,
         pose: Pose,
         near: float | None,
+        speed: float,
     ) -> Guidance:
         """Guidance at `pose`.
 
@@ -71,6 +79,7 @@ class Guide:
             route: in `map`, or None.
             pose: of the ego now.
             near: arc length on the route at which the ego was last seen [m], or None.
+            speed: of the ego [m/s].
         """
         on_route = route.project(pose, near) if route is not None else None
         if on_route and (abs(on_route.lateral) > MAX_OFFSET_M or abs(on_route.heading_error) > MAX_HEADING_RAD):
@@ -87,7 +96,8 @@ class Guide:
         reference, start = route, on_route.s
         if path is not None and self._agrees(path, route, on_route.s):
             reference, start = path, None
-        return Guidance(reference, start, on_route, False, float(curvature[0]), limits, faults)
+        bend = mean_curvature(route, on_route.s, lane_horizon(speed))
+        return Guidance(reference, start, on_route, False, bend, limits, faults)
 
     def steering(self, guidance: Guidance, pose: Pose, speed: float, otherwise: float) -> float:
         """Road-wheel angle [rad] towards the reference at the look-ahead distance d, atan(2 L y / d²) (pure pursuit).

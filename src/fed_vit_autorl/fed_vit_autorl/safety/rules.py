@@ -60,7 +60,7 @@ class Situation:
         scene_way: way [m] to the nearest road user that only the learned perception sees; inf if there is none.
         on_route: the ego seen from its route; None without one, or too far from it.
         off_route: too far from its route.
-        route_curvature: of the route at the ego [1/m].
+        route_curvature: of the route [1/m], from the ego to the lane's horizon.
         lights: on the route, as of now.
         speed_limits: (way [m], limit [m/s]) along the route ahead, each (S,).
     """
@@ -196,6 +196,11 @@ def speed_limit(s: Situation, a: Assumptions) -> Constraint | None:
     return Constraint(Reason.SPEED_LIMIT, max((allowed - s.speed) / SPEED_RESPONSE_S, -a.comfortable_brake))
 
 
+def lane_horizon(speed: float) -> float:
+    """How far [m] ahead the lane rule looks."""
+    return max(speed * LANE_HORIZON_S, LANE_HORIZON_M)
+
+
 def lane(s: Situation, a: Assumptions) -> Constraint | None:
     """Steering that keeps the ego within 1.0 m of its route at the horizon, L metres on.
 
@@ -206,7 +211,7 @@ def lane(s: Situation, a: Assumptions) -> Constraint | None:
     if s.on_route is None:
         return Constraint(Reason.LANE_DEVIATION, _crawl(s, a)) if s.off_route else None
     e, psi = s.on_route.lateral, s.on_route.heading_error
-    horizon = max(s.speed * LANE_HORIZON_S, LANE_HORIZON_M)
+    horizon = lane_horizon(s.speed)
     bound = a.max_lane_deviation - a.lane_reserve
     drift = e + math.tan(min(max(psi, -1.0), 1.0)) * horizon
     low, high = (

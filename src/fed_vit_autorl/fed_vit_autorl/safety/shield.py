@@ -111,7 +111,7 @@ class SafetyShield:
         proposal = None if any(fault.startswith("proposal") for fault in faults) else inputs.proposal
         planned_at = self._senses.localisation.at(proposal.stamp) if proposal else None
         route = inputs.route if localised else None
-        guidance = self._guide.guide(proposal, planned_at, route, pose, before.progress)
+        guidance = self._guide.guide(proposal, planned_at, route, pose, before.progress, ego.speed)
         tracking = self._guide.steering(guidance, pose, ego.speed, before.action.steering)
         wanted = Action(tracking, 0.0)
         if proposal:
