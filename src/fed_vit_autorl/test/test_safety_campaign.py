@@ -448,7 +448,29 @@ def test_who_is_hidden_again_before_anybody_could_react_was_not_exposed(seconds,
 
 @pytest.mark.parametrize(
     "number",
-    [258, 376, 501, 686, 1184, 1191, 5006, 5011, 5111, 5172, 5332, 5342, 6386, 14903, 60127, 60152, 60586, 61012],
+    [
+        258,
+        376,
+        501,
+        686,
+        1184,
+        1191,
+        5006,
+        5011,
+        5111,
+        5172,
+        5332,
+        5342,
+        6386,
+        14903,
+        60127,
+        60152,
+        60586,
+        61012,
+        80197,
+        90039,
+        90552,
+    ],
 )
 def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 1184: after a jump of the odometry, off its route, it knew no limit and was too fast for the bend.
@@ -462,6 +484,9 @@ def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 60127, 60586: it braked for a bend too late, was carried out of it and met an oncoming car.
     # 60152: who had just set out and was hidden by a parked car was taken to be as slow as it had looked.
     # 61012: who came out of a parked vehicle was taken to stop within that, as a vehicle that drifts does.
+    # 80197: who stepped out before a truck was one cluster with its rear until past its side.
+    # 90039: after a pose that jumped it steered for where the route seemed to be.
+    # 90552: let drift in a bend, it turned back too late and swung out before an oncoming car.
     # 5006, 6386: who walked behind oncoming traffic, or was one cluster with it, was a stranger on coming out.
     with WORLDS["boxes"].open(number) as world:
         assert episode.run(world, number).at_fault == []
