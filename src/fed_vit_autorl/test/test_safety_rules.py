@@ -215,6 +215,30 @@ def test_it_can_stop_where_its_view_ends():
     assert constraint.acceleration == pytest.approx(stop(10.0, 12.0))
 
 
+@pytest.mark.parametrize(
+    ("gap", "abreast", "acceleration"),
+    [
+        (0.8, 0.0, (0.8 * 13.9 + 0.3 - 10.0) / 0.5),  # 50 km/h at 1 m, 11.1 m/s at 0.8 m
+        (0.6, 0.0, (0.6 * 13.9 + 0.3 - 10.0) / 0.5),
+        (0.3, 0.0, -4.0),
+        (0.3, 30.0, (math.sqrt(4.17**2 + 2.0 * 2.0 * 25.0) + 0.3 - 10.0) / 0.5),  # braking at 2 m/s² from 5 m on
+        (2.2, 0.0, INF),  # 30 m/s is the limit anyway
+    ],
+)
+def test_beside_what_stands_it_is_the_slower_the_nearer(gap, abreast, acceleration):
+    found = occlusion(Situation(speed=10.0, hazards=hazard(gap=gap, abreast=abreast)), A)
+    assert (INF if found is None else found.acceleration) == pytest.approx(acceleration)
+
+
+def test_beside_what_stands_it_may_crawl():
+    assert occlusion(Situation(speed=1.0, hazards=hazard(gap=0.01)), A).acceleration == pytest.approx(2.6)
+
+
+@pytest.mark.parametrize("other", [hazard(gap=0.1, along=2.0), hazard(way=20.0, gap=-0.5, abreast=20.0)])
+def test_who_drives_beside_and_what_stands_in_the_way_are_other_rules_matter(other):
+    assert occlusion(Situation(speed=10.0, hazards=other), A) is None
+
+
 def test_a_learned_scene_slows_down_to_a_crawl_and_no_further():
     assert scene(Situation(speed=10.0, scene_way=INF), A) is None
     far = scene(Situation(speed=10.0, scene_way=30.0), A)

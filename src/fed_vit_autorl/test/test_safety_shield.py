@@ -234,7 +234,7 @@ def test_it_steers_past_what_the_policy_steers_at():
     drive = Drive(7.0, lambda t: [(x, -2.8, 0.0, *CAR) for x in range(12, 90, 6)])
     drive.run(6.0, steering=-0.2, throttle=0.15)
     assert drive.y - A.half_width > -2.8 + 0.9
-    assert drive.x > 20.0
+    assert drive.x > 15.0  # slowly, as near as it is
 
 
 def test_a_path_off_the_route_is_not_followed():
