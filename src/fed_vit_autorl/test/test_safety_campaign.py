@@ -487,6 +487,7 @@ def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 80197: who stepped out before a truck was one cluster with its rear until past its side.
     # 90039: after a pose that jumped it steered for where the route seemed to be.
     # 90552: let drift in a bend, it turned back too late and swung out before an oncoming car.
+    # 130316: it passed a truck at 6 m/s and 0.3 m when somebody stepped out behind it.
     # 5006, 6386: who walked behind oncoming traffic, or was one cluster with it, was a stranger on coming out.
     with WORLDS["boxes"].open(number) as world:
         assert episode.run(world, number).at_fault == []
