@@ -43,16 +43,11 @@ def sight(x: float, y: float, nearest: NDArray[np.float64]) -> tuple[float, floa
     return np.hypot(x, y), nearest[int((np.arctan2(y, x) + np.pi) * PER_RADIAN) % BINS]
 
 
-@compiled(f"float64[:, ::1](Array(float64, 2, 'A', readonly=True), {VIEW})")
-def _sights(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`sight` of places (N, 2): (2, N) [m]."""
-    found = np.empty((2, len(places)))
-    for i in range(len(places)):
-        found[0, i], found[1, i] = sight(places[i, 0], places[i, 1], nearest)
-    return found
-
-
+@compiled(f"boolean[::1](Array(float64, 2, 'A', readonly=True), {VIEW})")
 def empty(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Places (N, 2) before the nearest obstacle, by more than 1 m."""
-    distance, end = _sights(places, nearest)
-    return distance <= end - TOLERANCE_M
+    found = np.zeros(len(places), np.bool_)
+    for i in range(len(places)):
+        distance, end = sight(places[i, 0], places[i, 1], nearest)
+        found[i] = distance <= end - TOLERANCE_M
+    return found
