@@ -388,6 +388,8 @@ def test_a_log_that_is_none_is_refused(tmp_path):
         90039,
         90552,
         130316,
+        141092,
+        141717,
     ],
 )
 def test_drives_of_the_campaign_that_ended_in_a_collision(number):
@@ -406,6 +408,7 @@ def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 90039: after a pose that jumped it steered for where the route seemed to be.
     # 90552: let drift in a bend, it turned back too late and swung out before an oncoming car.
     # 130316: it passed a truck at 6 m/s and 0.3 m when somebody stepped out behind it.
+    # 141092, 141717: who stepped out was one cluster with the truck or bicycle beside it until past its side.
     # 5006, 6386: who walked behind oncoming traffic, or was one cluster with it, was a stranger on coming out.
     with WORLDS["boxes"].open(number) as world:
         assert episode.run(world, number).at_fault == []

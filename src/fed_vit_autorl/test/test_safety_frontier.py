@@ -9,7 +9,8 @@ from fed_vit_autorl.data.sample import EgoState
 from fed_vit_autorl.reinforcement.route import Pose
 from fed_vit_autorl.safety.assumptions import Assumptions
 from fed_vit_autorl.safety.corridor import arc
-from fed_vit_autorl.safety.frontier import Edge, Frontier, Past
+from fed_vit_autorl.safety.frontier import Edge, closing
+from fed_vit_autorl.safety.recent import Past, Recent
 from fed_vit_autorl.safety.surroundings import Surroundings
 from fed_vit_autorl.safety.types import Scan
 from fed_vit_autorl.safety.view import BINS, bearings, view
@@ -33,7 +34,7 @@ def hazards(boxes, speed=0.0, scans=14):
     return seen.hazards(arc(HERE, 0.0, 30.0), speed)
 
 
-def closing(boxes, speed=0.0, scans=14):
+def fastest(boxes, speed=0.0, scans=14):
     """Their greatest speed towards the corridor."""
     return hazards(boxes, speed, scans).closing.max(initial=0.0)
 
@@ -44,14 +45,14 @@ def test_of_a_car_that_turns_out_the_near_edge_alone_moves(side, speed):
     def car(t):
         return [(14.0, side * (2.3 - 0.4 * t), 0.0, 4.5, 1.0 + 0.8 * t, 1.5)]  # its far edge stays at 2.8 m
 
-    assert closing(car, speed) == pytest.approx(0.8, abs=0.4)
+    assert fastest(car, speed) == pytest.approx(0.8, abs=0.4)
 
 
 def test_who_steps_out_beside_a_parked_car_is_seen_though_one_cluster_with_it():
     def person(t):
         return [(12.0, 2.8, 0.0, 4.5, 1.8, 1.5), (14.5, 1.6 - 1.2 * t, 0.0, 0.5, 0.5, 1.75)]
 
-    assert closing(person, 6.0) == pytest.approx(1.2, abs=0.5)
+    assert fastest(person, 6.0) == pytest.approx(1.2, abs=0.5)
 
 
 def test_a_part_that_moves_of_what_stands_is_expected_to_go_on_as_a_person_is():
@@ -74,8 +75,8 @@ def test_who_steps_out_before_the_end_of_a_parked_truck_is_seen_before_passing_i
     def person(t):
         return [(18.0, -2.75, 0.0, 7.6, 2.45, 3.2), (13.73, -2.6 + pace * t, 0.0, 0.5, 0.55, 1.75)]
 
-    assert closing(person, speed, 24) == pytest.approx(pace, abs=0.5)
-    assert closing(lambda t: person(0.0), speed, 24) == 0.0
+    assert fastest(person, speed, 24) == pytest.approx(pace, abs=0.5)
+    assert fastest(lambda t: person(0.0), speed, 24) == 0.0
 
 
 def test_who_was_seen_to_step_out_goes_on_for_a_moment_where_the_edge_is_not_found():
@@ -98,20 +99,20 @@ def test_who_steps_out_before_what_stands_in_the_corridor_is_seen_though_one_clu
         standing = [(12.0, 2.8, 0.0, 4.5, 1.8, 1.5), (16.3, 1.1, 0.0, 1.0, 1.0, 1.5)]
         return [*standing, (14.5, 1.6 - 1.2 * t, 0.0, 0.5, 0.5, 1.75)]
 
-    assert closing(person, speed) == pytest.approx(1.2, abs=0.5)
-    assert closing(lambda t: person(0.0), speed) == 0.0
+    assert fastest(person, speed) == pytest.approx(1.2, abs=0.5)
+    assert fastest(lambda t: person(0.0), speed) == 0.0
 
 
 @pytest.mark.parametrize("speed", [0.0, 3.0, 7.0, 11.0])
 @pytest.mark.parametrize("x", [9.0, 13.0, 19.0])
 def test_what_stands_does_not_come_closer_when_the_ego_does(speed, x):
     standing = [(x, 2.3, 0.0, 4.5, 1.8, 1.5), (x + 8.0, -2.4, 0.3, 4.5, 1.8, 1.5), (x + 3.0, -2.0, 0.0, 0.5, 0.5, 1.7)]
-    assert closing(lambda t: standing, speed) == 0.0
+    assert fastest(lambda t: standing, speed) == 0.0
 
 
 @pytest.mark.parametrize("along", [3.0, 6.0, 9.0])
 def test_who_drives_along_beside_does_not_come_closer(along):
-    assert closing(lambda t: [(14.0 + along * t, 2.4, 0.0, 4.5, 1.8, 1.5)], 8.0) == 0.0
+    assert fastest(lambda t: [(14.0 + along * t, 2.4, 0.0, 4.5, 1.8, 1.5)], 8.0) == 0.0
 
 
 def test_what_comes_into_view_behind_a_van_has_not_moved():
@@ -119,20 +120,24 @@ def test_what_comes_into_view_behind_a_van_has_not_moved():
         van = (9.0 - 9.0 * t, 2.6, 0.0, 5.0, 2.0, 2.5)
         return [(17.0, 2.0, 0.0, 4.0, 1.8, 1.5)] if t > -0.1 else [van, (17.0, 2.0, 0.0, 4.0, 1.8, 1.5)]
 
-    assert closing(scene) == 0.0
+    assert fastest(scene) == 0.0
 
 
 # By itself
 
 
 def edge(x=10.0, y=1.5, along=0.0, gap=0.6):
-    numbers = (np.array([number]) for number in (gap, along, 1.0))
-    return Edge(np.array([[x, y]]), np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), *numbers)
+    return Edge(np.array([[x, y]]), *(np.array([number]) for number in (0.0, 1.0, gap, along)))
 
 
-def frontier(*ys, x=10.0, along=0.0, nearest=FREE):
+def speed(recent, found=None):
+    """Of the edge (or `edge()`), as `closing` has it."""
+    return closing(recent, found or edge(), A.lidar_column)
+
+
+def recent(*ys, x=10.0, along=0.0, nearest=FREE):
     """A point at y(t) m, in scans 0.1 s apart, the last one now, at t = 0."""
-    made = Frontier(A)
+    made = Recent()
     for k, y in enumerate(ys):
         stamp = 0.1 * (k - len(ys) + 1)
         points = np.array([[x + along * stamp, y]] if y is not None else np.zeros((0, 2)))
@@ -142,36 +147,36 @@ def frontier(*ys, x=10.0, along=0.0, nearest=FREE):
 
 def test_the_speed_is_the_least_that_explains_the_past():
     # 0.5, 0.4, 0.3 and 0.2 s ago
-    assert frontier(2.0, 1.9, 1.8, 1.7, 1.6, 1.5).closing(edge()) == pytest.approx(1.0)
-    assert frontier(2.0, 1.6, 1.8, 1.7, 1.6, 1.5).closing(edge()) == 0.0  # 0.1 m in 0.4 s is within a column's spacing
-    assert frontier(2.0, 1.7, 1.8, 1.7, 1.6, 1.5).closing(edge()) == pytest.approx(0.5)
+    assert speed(recent(2.0, 1.9, 1.8, 1.7, 1.6, 1.5)) == pytest.approx(1.0)
+    assert speed(recent(2.0, 1.6, 1.8, 1.7, 1.6, 1.5)) == 0.0  # 0.1 m in 0.4 s is within a column's spacing
+    assert speed(recent(2.0, 1.7, 1.8, 1.7, 1.6, 1.5)) == pytest.approx(0.5)
 
 
 def test_what_drives_along_is_looked_for_where_it_was():
-    past = frontier(2.0, 1.9, 1.8, 1.7, 1.6, 1.5, along=8.0)
-    assert past.closing(edge(along=8.0)) == pytest.approx(1.0)
-    assert past.closing(edge()) == 0.0  # nothing was beside it
+    past = recent(2.0, 1.9, 1.8, 1.7, 1.6, 1.5, along=8.0)
+    assert speed(past, edge(along=8.0)) == pytest.approx(1.0)
+    assert speed(past) == 0.0  # nothing was beside it
 
 
 def test_without_a_past_nobody_comes():
-    assert Frontier(A).closing(edge()) == 0.0
-    assert frontier(1.7, 1.5).closing(edge()) == 0.0
-    assert frontier(None, None, None, 1.5).closing(edge()) == 0.0
-    past = frontier(2.0, 1.9, 1.8, 1.7, 1.6, 1.5)
+    assert speed(Recent()) == 0.0
+    assert speed(recent(1.7, 1.5)) == 0.0
+    assert speed(recent(None, None, None, 1.5)) == 0.0
+    past = recent(2.0, 1.9, 1.8, 1.7, 1.6, 1.5)
     past.reset()
-    assert past.closing(edge()) == 0.0
+    assert speed(past) == 0.0
 
 
 def test_the_past_ends_after_half_a_second():
-    assert frontier(1.5, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5).closing(edge()) == pytest.approx(1.0)
+    assert speed(recent(1.5, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5)) == pytest.approx(1.0)
 
 
 def test_what_stood_in_the_corridor_or_was_hidden_tells_nothing():
     ys = (0.5, 0.5, 0.5, 0.5, 1.6, 1.5)  # 1 m inwards, where the corridor begins 0.6 m from the point
-    assert frontier(*ys).closing(edge()) == 0.0
+    assert speed(recent(*ys)) == 0.0
     wall = view(*bearings(np.array([[8.0, 1.2]], np.float32)))
-    assert frontier(2.0, 1.9, 1.8, 1.7, 1.6, 1.5, nearest=wall).closing(edge()) == 0.0
+    assert speed(recent(2.0, 1.9, 1.8, 1.7, 1.6, 1.5, nearest=wall)) == 0.0
 
 
 def test_what_is_far_away_is_forgotten():
-    assert frontier(2.0, 1.9, 1.8, 1.7, 1.6, 1.5, x=41.0).closing(edge(x=41.0)) == 0.0
+    assert speed(recent(2.0, 1.9, 1.8, 1.7, 1.6, 1.5, x=41.0), edge(x=41.0)) == 0.0

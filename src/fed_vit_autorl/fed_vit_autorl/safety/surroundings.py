@@ -11,9 +11,11 @@ from fed_vit_autorl.reinforcement.route import Pose, to_local, to_map
 
 from .assumptions import Assumptions
 from .corridor import WAY, Corridor, X, Y, contacts
-from .frontier import BESIDE_M, Edge, Frontier, Past
+from .frontier import Edge, closing
 from .lidar import Obstacles, boxes, extract, thin
+from .recent import Past, Recent
 from .rules import Hazards
+from .stepping import stepped
 from .tracker import HISTORY, PERSON_M, RUN_M_S, STILL_M_S, Tracker, extent
 from .types import Scan
 from .view import BINS, TOLERANCE_M, empty, sight, view
@@ -25,7 +27,6 @@ CROSSING_SCANS = 6
 REGION_M = 12.0
 VIEW_NOISE = 0.05
 EDGE_M, PART_EDGE_M = 2.5, 4.0
-PART_M = 0.3
 STEPPING_S = 0.2  # an edge is not found in every scan
 
 
@@ -77,49 +78,36 @@ def _near(points, labels, margin, poses):
     return near[:count]
 
 
-@compiled("Tuple((int64[::1], int64[::1], float64[::1]))(int64[:], boolean[:], float64[:], float64[:], float64[:])")
-def _parts(labels, stands, way, gap, abreast):
+@compiled("Tuple((int64[::1], int64[::1], float64[::1]))(int64[:], int64, float64[:], float64[:], float64[:])")
+def _parts(labels, count, way, gap, steps):
     """Rows, ascending, of what is near, for each the index of its point with the least gap, and its way.
 
-    A row is a cluster's label, or `count` more for a part of a cluster, and nothing is known of a part but its edge:
-    who steps out before what stands in the corridor or beside it may be one cluster with it, and counts by itself.
+    A row is a cluster's label, or `count` more for whoever steps out of it, at one of its points with a speed.
     """
-    count = len(stands)
     reach, nearest = np.full(2 * count, np.inf), np.full(2 * count, -1)
     for i in range(len(labels)):
         label = labels[i]
         reach[label] = min(reach[label], way[i])
         if nearest[label] < 0 or gap[i] < gap[nearest[label]]:
             nearest[label] = i
-    begins = np.where(reach < np.inf, reach - BESIDE_M, np.inf)
-    for i in range(len(labels)):
-        label = labels[i]
-        # The end of its side is where it begins to stand beside.
-        if stands[label] and reach[label] == np.inf and gap[i] < gap[nearest[label]] + PART_M:
-            begins[label] = min(begins[label], abreast[i] - PART_M)
-    for label in range(count):
-        if begins[label] == np.inf:
-            begins[label] = -np.inf
-    for i in range(len(labels)):
-        row = labels[i] + count
-        apart = abreast[i] < begins[labels[i]] and gap[i] < PART_EDGE_M and way[i] == np.inf
-        if apart and (nearest[row] < 0 or gap[i] < gap[nearest[row]]):
+        row = label + count
+        if steps[i] > 0.0 and (nearest[row] < 0 or gap[i] < gap[nearest[row]]):
             nearest[row] = i
     rows = np.flatnonzero(nearest >= 0)
     return rows, nearest[rows], reach[rows]
 
 
-GAP, ABREAST, ALONG, CLOSING, SIDE, COS, SIN, PERSON, BESIDE = range(9)
+GAP, ABREAST, ALONG, CLOSING, HEADING, SIDE, PERSON, BESIDE, EDGE = range(9)
 
 
 @compiled(
-    "float64[:, ::1](int64[:], int64[:], float64[:], int64, float64[:, :], float64[:, :, ::1], int64[:], boolean[:], "
-    "float64[:], float64)"
+    "float64[:, ::1](int64[:], int64[:], float64[:], int64, float64[:, :], float64[:], float64[:], float64[:, :, ::1], "
+    "int64[:], boolean[:], float64[:], float64)"
 )
-def _motion(rows, first, way, count, met, velocities, seen, small, hurry, ego_speed):
+def _motion(rows, first, way, count, met, steps, edges, velocities, seen, small, hurry, ego_speed):
     """(9, R): of each row its gap, way abreast and speeds along and towards the corridor as in `Hazards`, as far as
-    clusters tell; the side it is on and the corridor's direction there; whether it is of a person's size, and whether
-    its edge counts.
+    clusters tell; the corridor's direction [rad] there and the side it is on; whether it is of a person's size, whether
+    its edge counts, and the speed of that, NaN while unknown.
     """
     found = np.zeros((9, len(rows)))
     for r in range(len(rows)):
@@ -145,18 +133,20 @@ def _motion(rows, first, way, count, met, velocities, seen, small, hurry, ego_sp
             and along > -STILL_M_S
             and abreast > 0.0
         )
-        row = gap, abreast, along, closing, side, cos, sin, 1.0 if small[label] else 0.0, 1.0 if beside else 0.0
+        edge = edges[rows[r]] if rows[r] < count else steps[first[r]]
+        person = 1.0 if small[label] else 0.0
+        row = gap, abreast, along, closing, heading, side, person, 1.0 if beside else 0.0, edge
         for i in range(9):
             found[i, r] = row[i]
     return found
 
 
-@compiled("Tuple((float64[::1], float64[::1], boolean[::1]))(float64[:, ::1], int64[:], float64[:])")
-def _with_edges(found, rows, edges):
-    """Speeds (R,) along and towards the corridor, and who counts as a person, with what the edges (2 L,) tell."""
+@compiled("Tuple((float64[::1], float64[::1], boolean[::1]))(float64[:, ::1])")
+def _with_edges(found):
+    """Speeds (R,) along and towards the corridor, and who counts as a person, with what the edges tell."""
     along, closing, person = found[ALONG].copy(), found[CLOSING].copy(), found[PERSON] > 0.0
-    for r in range(len(rows)):
-        edge = edges[rows[r]] if found[BESIDE, r] > 0.0 else 0.0
+    for r in range(found.shape[1]):
+        edge = found[EDGE, r] if found[BESIDE, r] > 0.0 else 0.0
         closing[r] = max(closing[r], edge)
         person[r] |= edge > 0.0 and along[r] < STILL_M_S
         if abs(along[r]) < STILL_M_S:
@@ -195,13 +185,13 @@ class Surroundings:
 
     def __init__(self, base_from_lidar: NDArray[np.float64], assumptions: Assumptions) -> None:
         self._base_from_lidar, self._a = base_from_lidar, assumptions
-        self._tracker, self._frontier = Tracker(), Frontier(assumptions)
+        self._tracker, self._recent = Tracker(), Recent()
         self.forget()
 
     def forget(self) -> None:
         """Nothing is known any more."""
         self._tracker.reset()
-        self._frontier.reset()
+        self._recent.reset()
         self._looked: tuple[Scan | None, Obstacles | None] = (None, None)
         self._points, self._labels = np.zeros((0, 2)), np.zeros(0, np.int64)
         self._margin = np.zeros(0)
@@ -209,7 +199,7 @@ class Surroundings:
         self._seen, self._small, self._stands = np.zeros(1, np.int64), np.zeros(1, bool), np.zeros(1, bool)
         self._hurry = np.ones(1)
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
-        self._edge = np.zeros(2)
+        self._edges, self._steps = np.zeros(1), None
         self._stepping: list[Walker] = []
 
     def look(self, scan: Scan) -> Obstacles:
@@ -233,7 +223,7 @@ class Surroundings:
         self._nearest = view(found.bins.take(kept), found.distance.take(kept))
         kept = kept[thin(points.take(kept, axis=0))]
         self._points, self._labels = points.take(kept, axis=0), found.labels.take(kept)
-        self._frontier.update(Past(self._points, self._pose, scan.stamp, self._nearest))
+        self._recent.update(Past(self._points, self._pose, scan.stamp, self._nearest))
         clusters = len(self._seen)
         self._stepping = [walker for walker in self._stepping if scan.stamp - walker.stamp <= STEPPING_S]
         places = [walker.at(scan.stamp) for walker in self._stepping]
@@ -241,8 +231,9 @@ class Surroundings:
         if places:
             walks = np.array([walker.velocity for walker in self._stepping] + list(motion.walk))
             self._remember(np.array(places), walks, np.concatenate((np.ones(len(self._stepping)), motion.hurry)))
-        self._edge = np.full(2 * len(self._seen), np.nan)
-        self._edge[clusters : len(self._seen)] = 0.0  # of who is not seen there is no edge
+        self._steps = None
+        self._edges = np.full(len(self._seen), np.nan)
+        self._edges[clusters:] = 0.0  # of who is not seen there is no edge
         return found
 
     def _remember(self, places: NDArray[np.float64], walks: NDArray[np.float64], hurry: NDArray[np.float64]) -> None:
@@ -260,27 +251,37 @@ class Surroundings:
         self._margin = np.concatenate((self._margin, np.full(len(labels), REGION_M)))
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
-        """What of it matters to the corridor, one row per cluster that is near it."""
+        """What of it matters to the corridor: a row per cluster that is near it or is stepped out of.
+
+        Edges and steps are looked for once per scan, for the first way that is judged.
+        """
         near = _near(self._points, self._labels, self._margin, corridor.poses)
-        points = self._points.take(near, axis=0)
-        met, count = contacts(corridor, points, self._a), len(self._seen)
-        rows, first, way = _parts(self._labels.take(near), self._stands, met.way, met.gap, met.way_abreast)
+        points, labels = self._points.take(near, axis=0), self._labels.take(near)
+        met, count, first_way = contacts(corridor, points, self._a), len(self._seen), self._steps is None
+        if self._steps is None:
+            self._steps = np.zeros(len(self._points))
+            beside = np.flatnonzero(self._stands.take(labels) & (met.gap < PART_EDGE_M) & np.isinf(met.way))
+            places = points.take(beside, axis=0), met.heading.take(beside), met.side.take(beside)
+            self._steps[near[beside]] = stepped(self._recent, *places, self._a.lidar_column)
+        steps = self._steps.take(near)
+        rows, first, way = _parts(labels, count, met.way, met.gap, steps)
         known = self._velocities, self._seen, self._small, self._hurry
-        found = _motion(rows, first, way, count, met.table, *known, ego_speed)
-        new = np.flatnonzero((found[BESIDE] > 0.0) & np.isnan(self._edge.take(rows)))
-        if len(new):  # once per scan, for the first way that is judged
-            gap, _, along, _, side, cos, sin = found[:PERSON, new]
-            tangent, outwards = np.stack((cos, sin), axis=-1), np.stack((-side * sin, side * cos), axis=-1)
-            beside = np.where(rows[new] < count, BESIDE_M, PART_M)
-            edges = Edge(points[first[new]], tangent, outwards, gap, along, beside)
-            speeds = self._frontier.closing(edges)
-            self._edge[rows[new]] = speeds
-            stands = np.concatenate((self._stands, np.ones(count, bool))).take(rows[new])  # parts are of what stands
-            for i in np.flatnonzero(stands & (speeds > 0.0) & (speeds < RUN_M_S)):
-                walker = Walker(self._frontier.stamp, edges.points[i], -speeds[i] * edges.outwards[i])
-                self._stepping.append(walker)
-        along, closing, person = _with_edges(found, rows, self._edge)
-        return Hazards(way, found[GAP], found[ABREAST], along, closing, person)
+        found = _motion(rows, first, way, count, met.table, steps, self._edges, *known, ego_speed)
+        new = np.flatnonzero((found[BESIDE] > 0.0) & np.isnan(found[EDGE]))
+        if len(new):
+            edge = Edge(points[first[new]], *found[[HEADING, SIDE, GAP, ALONG]][:, new])
+            found[EDGE, new] = self._edges[rows[new]] = closing(self._recent, edge, self._a.lidar_column)
+        if first_way:
+            self._watch(points[first], found, (rows >= count) | self._stands.take(rows % count))
+        return Hazards(way, found[GAP], found[ABREAST], *_with_edges(found))
+
+    def _watch(self, places: NDArray[np.float64], found: NDArray[np.float64], stands: NDArray[np.bool_]) -> None:
+        """Remembers who steps out of what stands, with the place (R, 2) of each row of `_motion`."""
+        steps = stands & (found[BESIDE] > 0.0) & (found[EDGE] > 0.0) & (found[EDGE] < RUN_M_S)
+        for row in np.flatnonzero(steps):
+            heading, inwards = found[HEADING, row], -found[EDGE, row] * found[SIDE, row]
+            walk = np.array((-inwards * np.sin(heading), inwards * np.cos(heading)))
+            self._stepping.append(Walker(self._recent.latest.stamp, places[row], walk))
 
     def visible_way(self, corridor: Corridor, blocked: float) -> float:
         """Way [m] of the front along the corridor until the view of it is hidden; inf where all of it is seen.
