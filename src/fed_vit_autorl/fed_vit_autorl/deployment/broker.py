@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from fed_vit_autorl.files import write_file
 MAX_PACKET_BYTES = CHUNK_BYTES + 2048
 START_TIMEOUT_S = 15.0
 PID_FILE = "mosquitto.pid"
+SERVER_PORTS, TRIED_PORTS = range(20000, 32768), 100  # below the kernel's ephemeral ports
 
 
 def access_list(region: str, revoked: Sequence[str] = ()) -> str:
@@ -182,7 +185,9 @@ def program() -> str:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that is free now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    """A TCP port that is free now, and that no outgoing connection takes before its server does; raises OSError."""
+    for port in random.sample(SERVER_PORTS, TRIED_PORTS):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise OSError(f"no port is free on {host}, if that is an address of this machine at all")
