@@ -18,5 +18,5 @@ def test_a_free_port_can_be_listened_on_and_is_none_that_connections_take():
 
 
 def test_an_address_of_another_machine_has_no_port():
-    with pytest.raises(OSError, match="192.0.2.1"):  # RFC 5737: of nobody
+    with pytest.raises(OSError, match=r"192\.0\.2\.1"):  # RFC 5737: of nobody
         free_port("192.0.2.1")
