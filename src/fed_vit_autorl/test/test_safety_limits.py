@@ -1,6 +1,7 @@
 """What the vehicle may be asked for, and projection onto what is allowed; numbers from SPEC F2."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -97,6 +98,12 @@ def test_the_vehicles_limits_are_the_specified_ones():
         Reason.STEERING_RANGE,
         Reason.ACCELERATION_LIMIT,
     ]
+
+
+def test_another_vehicle_has_other_limits():
+    handler = ConstraintHandler(replace(A, max_acceleration=1.0, full_brake=4.0))
+    assert handler.limits(speed=0.0, previous_steering=0.0, dt=0.02)[2].acceleration == 1.0
+    assert handler.action(0.0, 0.0, 1.0).acceleration == -4.0
 
 
 def test_a_clock_that_stands_leaves_the_wheels_where_they_are():

@@ -50,6 +50,7 @@ def stop(speed, way, brake=A.assured_brake):
 def test_on_an_empty_road_the_traffic_rules_are_silent():
     empty = Situation(speed=10.0)
     assert RuleChecker().traffic(empty) == []
+    assert (empty.hazards.person.dtype, len(empty.hazards.person)) == (bool, 0)
     assert [c.reason for c in RuleChecker().road(empty)] == [Reason.SPEED_LIMIT]
 
 
@@ -177,6 +178,11 @@ def test_a_person_is_expected_to_walk_on(gap, acts):
     assert lateral_distance(Situation(speed=8.0, hazards=walker), A) is None
 
 
+def test_a_person_is_expected_to_walk_on_however_slowly():
+    walker = hazard(gap=0.3, abreast=10.0, closing=0.3, person=True)  # 1 s away; the ego is through after 2.1 s
+    assert give_way(Situation(speed=8.0, hazards=walker), A).reason is Reason.YIELD
+
+
 def test_slow_vehicles_and_those_already_in_the_way_are_other_rules_business():
     assert give_way(crossing(closing=3.0), A) is None
     assert give_way(Situation(speed=10.0, hazards=hazard(way=15.0, gap=0.0, abreast=20.0, closing=8.0)), A) is None
@@ -191,6 +197,13 @@ def test_with_a_green_light_who_can_still_stop_is_expected_to(gap, acts):
     assert (give_way(crossing(gap=gap, lights=lights), A) is not None) is acts
 
 
+def test_who_can_still_stop_hides_nobody_who_can_not():
+    gap, abreast, closing = np.array([12.1, 11.9]), np.array([20.0, 15.0]), np.full(2, 8.0)
+    both = Hazards(np.full(2, INF), gap, abreast, np.zeros(2), closing, np.zeros(2, bool))
+    found = give_way(Situation(speed=10.0, hazards=both, lights=(Light(GREEN, 5.0),)), A)
+    assert found.acceleration == pytest.approx(stop(10.0, 14.0))
+
+
 @pytest.mark.parametrize("light", [Light(RED, 5.0), Light(GREEN, 10.0)])
 def test_a_red_or_far_light_gives_no_priority(light):
     assert give_way(crossing(gap=12.1, lights=(light,)), A) is not None
@@ -203,9 +216,10 @@ def test_the_ego_that_is_there_already_goes_on():
 
 
 def test_a_standing_ego_is_taken_to_start_at_a_walk():
-    # 5 m at 1 m/s: it would enter after 5 s, in the span of who comes in 4 s.
+    # 5 m at 1 m/s: it would enter after 5 s, in the span of who comes in 4 s, and be through after 11.5 s.
     assert give_way(crossing(gap=32.0, abreast=5.0, speed=0.0), A) is not None
-    assert give_way(crossing(gap=8.0 * 13.0, abreast=5.0, speed=0.0), A) is None
+    assert give_way(crossing(gap=8.0 * 12.4, abreast=5.0, speed=0.0), A) is not None
+    assert give_way(crossing(gap=8.0 * 12.6, abreast=5.0, speed=0.0), A) is None
 
 
 def test_it_can_stop_where_its_view_ends():
@@ -286,6 +300,18 @@ def test_the_next_light_counts_once_the_first_is_passed():
     assert traffic_light(Situation(speed=10.0, lights=lights), A).acceleration == pytest.approx(
         stop(10.0, 39.5, A.comfortable_brake)
     )
+
+
+def test_the_next_light_counts_where_the_first_is_passed_for_it_is_too_near():
+    lights = (Light(RED, 6.74), Light(RED, 40.0))
+    assert traffic_light(Situation(speed=10.0, lights=lights), A).acceleration == pytest.approx(
+        stop(10.0, 39.5, A.comfortable_brake)
+    )
+
+
+def test_on_the_line_it_goes_on_above_a_walk():
+    assert traffic_light(Situation(speed=1.5, lights=(Light(RED, 0.5),)), A) is None
+    assert traffic_light(Situation(speed=0.9, lights=(Light(RED, 0.5),)), A) is not None
 
 
 def limits(*pairs):
