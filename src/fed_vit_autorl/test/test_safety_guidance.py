@@ -132,6 +132,13 @@ def test_it_steers_at_the_point_ahead(speed, ahead):
     assert steering == pytest.approx(math.atan(2 * 2.7 * 0.5 / (ahead**2 + 0.25)))
 
 
+def test_where_the_route_comes_back_it_steers_along_the_part_that_it_is_on():
+    there_and_back = Route(np.array([[0, 0], [100, 0], [100, 3], [0, 3]], float))
+    pose = Pose(20.0, 1.6, 0.0)  # nearer to the way back
+    steering = Guide(A).steering(guide(route=there_and_back, pose=pose, near=20.0), pose, 4.0, 0.0)
+    assert steering == pytest.approx(math.atan(2 * 2.7 * -1.6 / (4.0**2 + 1.6**2)))
+
+
 @pytest.mark.parametrize("side", [-1.0, 1.0])
 def test_it_steers_no_further_than_the_wheels_turn(side):
     pose = Pose(0.0, -3.9 * side, 0.9 * -side)

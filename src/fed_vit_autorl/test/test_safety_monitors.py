@@ -38,18 +38,27 @@ def drive(monitor, *odometry, pushed=False):
 
 def test_the_state_of_a_moving_vehicle():
     heading = (0.0, 0.0, math.sin(0.2), math.cos(0.2))
-    first = replace(STILL, speed=5.0, orientation=heading)
-    then = Odometry(0.1, (0.5 * math.cos(0.4), 0.5 * math.sin(0.4), 0.0), heading, 5.2, 0.3)
+    first = replace(STILL, stamp=3.0, speed=5.0, orientation=heading)
+    then = Odometry(3.1, (0.5 * math.cos(0.4), 0.5 * math.sin(0.4), 0.0), heading, 5.2, 0.3)
     monitor = LocalisationMonitor(A)
     ego, fault = drive(monitor, first, then)
     assert fault is None
-    assert (ego.stamp, ego.speed, ego.yaw_rate) == (0.1, 5.2, 0.3)
+    assert (ego.stamp, ego.speed, ego.yaw_rate) == (3.1, 5.2, 0.3)
     assert ego.yaw == pytest.approx(0.4)
     assert ego.acceleration == pytest.approx(2.0)
-    assert monitor.at(0.04).stamp == 0.0
-    assert monitor.at(0.06).stamp == 0.1
+    assert monitor.at(3.04).stamp == 3.0
+    assert monitor.at(3.06).stamp == 3.1
     monitor.reset()
-    assert monitor.at(0.0) is None
+    assert monitor.at(3.0) is None
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_last_32_states_are_kept(restarted):
+    monitor = LocalisationMonitor(A)
+    if restarted:
+        monitor.reset()
+    drive(monitor, *(replace(STILL, stamp=float(k)) for k in range(100)))
+    assert monitor.at(0.0).stamp == 68.0
 
 
 def test_the_first_odometry_says_nothing_of_acceleration():
