@@ -9,9 +9,12 @@ import pytest
 from fed_vit_autorl.reinforcement.route import Pose, Route
 from fed_vit_autorl.safety import SafetyShield
 from fed_vit_autorl.safety.assumptions import Assumptions
+from fed_vit_autorl.safety.limits import Constraint
 from fed_vit_autorl.safety.mrm import MrmState
 from fed_vit_autorl.safety.reasons import Reason
+from fed_vit_autorl.safety.shield import Candidate
 from fed_vit_autorl.safety.types import (
+    Action,
     Light,
     Lights,
     LightState,
@@ -229,6 +232,41 @@ def test_the_wheels_turn_no_faster_than_0_5_rad_s():
     assert Reason.STEERING_RATE in drive.shield.step(drive.inputs(steering=-0.5), drive.now).reasons
 
 
+def test_wheels_that_are_less_than_a_frame_behind_are_no_intervention():
+    drive = Drive(3.0, route=None)
+    drive.run(0.5)
+    drive.now -= DT - 0.02  # after 0.02 s they have turned by 0.01 rad
+    near = drive.shield.step(drive.inputs(steering=0.02), drive.now)
+    assert (near.control.steering_angle, near.reasons) == (pytest.approx(0.01), ())
+    far = drive.shield.step(drive.inputs(steering=0.04), drive.now)
+    assert (far.control.steering_angle, far.reasons) == (pytest.approx(0.01), (Reason.STEERING_RATE,))
+
+
+# 0.2 rad is proposed, -0.1 follows the reference, 0.05 is midway; braking at 4 m/s² is comfortable.
+@pytest.mark.parametrize(
+    ("proposed", "midway", "tracking", "taken", "asked"),
+    [
+        (-4.0, -1.0, -1.0, 0.2, 1),
+        (-5.0, -4.0, -1.0, 0.05, 2),
+        (-5.0, -4.5, -1.0, -0.1, 3),
+        (-8.0, -5.0, -6.0, 0.05, 3),
+        (-5.0, -8.0, -6.0, 0.2, 3),
+    ],
+)
+def test_the_angle_nearest_to_the_proposed_one_is_taken_that_is_safe_else_the_least_unsafe(
+    proposed, midway, tracking, taken, asked
+):
+    bounds, seen = {0.2: proposed, 0.05: midway, -0.1: tracking}, []
+
+    def judge(steering):
+        seen.append(round(steering, 9))
+        return Candidate(steering, [Constraint(Reason.OBSTACLE, bounds[seen[-1]])], 0.0)
+
+    best, why = SafetyShield(SPEC.base_from_lidar)._nearest_safe(judge, Action(0.2, 0.0), -0.1)
+    assert (best.steering, len(seen)) == (pytest.approx(taken), asked)
+    assert why == (() if taken == 0.2 else (Reason.OBSTACLE,))
+
+
 def test_it_steers_past_what_the_policy_steers_at():
     # Parked cars 0.9 m beside the body; the policy steers at them, the route leads past.
     drive = Drive(7.0, lambda t: [(x, -2.8, 0.0, *CAR) for x in range(12, 90, 6)])
@@ -354,6 +392,7 @@ def test_a_stop_that_has_no_room_is_an_emergency():
     ("name", "broken", "reason"),
     [
         ("proposal", lambda p: replace(p, steering_angle=math.nan), Reason.PROPOSAL_NOT_FINITE),
+        ("proposal", lambda p: replace(p, brake=math.nan), Reason.PROPOSAL_NOT_FINITE),
         ("proposal", lambda p: replace(p, throttle=2.0), Reason.PROPOSAL_OUT_OF_RANGE),
         ("proposal", lambda p: replace(p, stamp=p.stamp + 1.0), Reason.PROPOSAL_FROM_FUTURE),
         ("scan", lambda s: replace(s, points=s.points[:50]), Reason.LIDAR_EMPTY),
@@ -467,6 +506,17 @@ def test_a_collision_latches_until_it_is_cleared():
     assert drive.output.control.hand_brake
     drive.shield.clear()
     assert drive.run(0.1)[-1].reasons == ()
+
+
+def test_clearing_counts_for_the_tick_at_hand_too():
+    drive = Drive(0.0)
+    drive.run(0.2)
+    inputs = drive.inputs()
+    drive.shield.step(replace(inputs, collision=True), drive.now)
+    drive.shield.step(replace(inputs, collision=True), drive.now + 0.02)
+    assert drive.shield.step(inputs, drive.now + 0.02).state.latched
+    drive.shield.clear()
+    assert not drive.shield.step(inputs, drive.now + 0.02).state.latched
 
 
 def test_a_fault_of_the_shield_itself_latches():

@@ -41,7 +41,7 @@ class Senses:
         self._ego: EgoState | None = None
         self._ego_fault: Reason | None = None
         self._lost = False
-        self._scan_faults: tuple[Reason, ...] = ()
+        self._scan_faults: tuple[Reason | None, ...] = ()
 
     @property
     def has_seen(self) -> bool:
@@ -78,16 +78,15 @@ class Senses:
         # Nobody can say whether the place before the jump was the wrong one or the one after: who drives stops first.
         self._lost &= abs(self._ego.speed) >= self._a.standstill
 
-    def _take_scan(self, scan: Scan | None, now: float) -> tuple[Reason, ...]:
+    def _take_scan(self, scan: Scan | None, now: float) -> tuple[Reason | None, ...]:
         if scan is None or scan is not self._scan:
             fault = scan_fault(scan, now, self._a)
             at_scan = self.localisation.at(scan.stamp) if fault is None else None
-            if fault is not None or at_scan is None:
-                return (fault,) if fault else ()
+            if at_scan is None:  # nor is there before the first odometry
+                return (fault,)
             self._scan = scan
             seen = self.surroundings.update(scan, at_scan)
             frozen = self._scans.update(scan, abs(at_scan.speed) > self._a.frozen_speed)
-            self._scan_faults = tuple(f for f in (frozen, blind_sector(seen.sector_returns, self._a)) if f)
+            self._scan_faults = frozen, blind_sector(seen.sector_returns, self._a)
             return self._scan_faults
-        late = stamp_fault(scan.stamp, now, self._a)
-        return (*((late,) if late else ()), *self._scan_faults)
+        return stamp_fault(scan.stamp, now, self._a), *self._scan_faults
