@@ -89,3 +89,20 @@ def test_who_is_hidden_again_before_anybody_could_react_was_not_exposed(seconds,
     comes(world, x + 14.0, -3.5, 0.5, 0.5, wall=(x + 10.0, -3.0))
     world._watch_threats()
     assert world._threats[0].avoidable is avoidable
+
+
+def test_who_is_run_over_by_another_one_is_exposed_when_it_comes_out():
+    # Seen for a second 14 m ahead, then in the body of a truck that drives past, then 5 m ahead beside it.
+    world = BoxWorld()
+    world.reset(0)
+    world._state, world._grip = replace(world._state, speed=8.0), 1.0
+    x = world._s + 3.7
+    for way, d, wall, avoidable in (
+        (14.0, 3.5, None, True),
+        (12.0, 3.4, (x + 13.0, 3.5), False),
+        (5.0, 1.9, (x + 5.0, 3.5), False),
+    ):
+        comes(world, x + way, d, 0.5, 0.5, wall)
+        world._watch_threats()
+        assert world._threats[0].avoidable is avoidable
+        world._frame += round(1.0 / world.dt)

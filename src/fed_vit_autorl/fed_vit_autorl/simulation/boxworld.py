@@ -178,7 +178,7 @@ class BoxWorld:
         """Remembers of everyone who comes into the ego's lane whether the ego could have stopped for it.
 
         What counts is the exposure time, at which it is seen first (RSS, arXiv:1708.06374). Who is hidden again before
-        anybody could react was not exposed yet.
+        anybody could react was not exposed yet, nor is who is run over by another one and comes out of its body.
         """
         t, state, before = self._traffic, self._state, self._threats
         needed = REACTION_S * state.speed + state.speed**2 / (2.0 * min(BRAKE, 8.5 * self._grip))
@@ -189,7 +189,9 @@ class BoxWorld:
         self._threats = {}
         for i, room in zip(found.tolist(), gap.tolist(), strict=True):
             threat, seen = before.get(i, HIDDEN), _exposed(i, eye, *boxes, t.height, t.present)
-            if seen and threat is HIDDEN:
+            if _within(i, *boxes, t.present):
+                threat = HIDDEN
+            elif seen and threat is HIDDEN:
                 threat = Threat(self.stamp, room > needed)
             elif not seen and self.stamp - threat.since < REACTION_S:
                 threat = HIDDEN
@@ -279,6 +281,17 @@ def _threats(
             found[count], gaps[count] = i, rear - ego_s - FRONT_M
             count += 1
     return found[:count], gaps[:count]
+
+
+@compiled("boolean(int64, float64[:], float64[:], float64[:], float64[:], float64[:], boolean[:])")
+def _within(who: int, x: NDArray, y: NDArray, yaw: NDArray, length: NDArray, width: NDArray, present: NDArray) -> bool:
+    """Whether somebody's middle is in another one's body."""
+    for i in range(len(x)):
+        cos, sin, dx, dy = math.cos(yaw[i]), math.sin(yaw[i]), x[who] - x[i], y[who] - y[i]
+        along, across = abs(dx * cos + dy * sin), abs(dy * cos - dx * sin)
+        if i != who and present[i] and along < 0.5 * length[i] and across < 0.5 * width[i]:
+            return True
+    return False
 
 
 @compiled(
