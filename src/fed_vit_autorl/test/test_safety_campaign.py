@@ -372,6 +372,7 @@ def test_a_log_that_is_none_is_refused(tmp_path):
         686,
         1184,
         1191,
+        2846,
         5006,
         5011,
         5111,
@@ -390,6 +391,8 @@ def test_a_log_that_is_none_is_refused(tmp_path):
         130316,
         141092,
         141717,
+        151762,
+        152066,
     ],
 )
 def test_drives_of_the_campaign_that_ended_in_a_collision(number):
@@ -409,6 +412,9 @@ def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 90552: let drift in a bend, it turned back too late and swung out before an oncoming car.
     # 130316: it passed a truck at 6 m/s and 0.3 m when somebody stepped out behind it.
     # 141092, 141717: who stepped out was one cluster with the truck or bicycle beside it until past its side.
+    # 2846: a truck ran over a person, who walked on out of its side: another one's fault.
+    # 151762: it passed a car that crept out of its parking place too fast.
+    # 152066: a stranger of a person's size seemed to come along, so that its edge was not looked at.
     # 5006, 6386: who walked behind oncoming traffic, or was one cluster with it, was a stranger on coming out.
     with WORLDS["boxes"].open(number) as world:
         assert episode.run(world, number).at_fault == []

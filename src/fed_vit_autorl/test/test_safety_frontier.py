@@ -68,6 +68,11 @@ def test_a_part_that_moves_of_what_stands_is_expected_to_go_on_as_a_person_is():
     assert not drifts.person.any()
 
 
+def test_a_stranger_who_comes_at_an_angle_is_seen_by_its_edge():
+    # Its own motion is believed in the sixth scan only.
+    assert fastest(lambda t: [(14.0 - t, 2.6 - 1.5 * t, 0.0, 0.5, 0.5, 1.75)], scans=5) == pytest.approx(1.5, abs=0.5)
+
+
 @pytest.mark.parametrize("speed", [0.0, 8.0])
 @pytest.mark.parametrize("pace", [1.2, 2.0])
 def test_who_steps_out_before_the_end_of_a_parked_truck_is_seen_before_passing_its_side(pace, speed):

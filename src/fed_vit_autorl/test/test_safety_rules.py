@@ -244,6 +244,12 @@ def test_beside_what_stands_it_is_the_slower_the_nearer(gap, abreast, accelerati
     assert (INF if found is None else found.acceleration) == pytest.approx(acceleration)
 
 
+@pytest.mark.parametrize("along", [-1.9, 0.5, 1.9])
+def test_who_creeps_may_turn_in_and_is_passed_as_what_stands(along):
+    creeps = hazard(gap=0.6, along=along)
+    assert occlusion(Situation(speed=10.0, hazards=creeps), A).acceleration == pytest.approx((8.34 + 0.3 - 10.0) / 0.5)
+
+
 def test_beside_what_stands_it_may_crawl():
     assert occlusion(Situation(speed=1.0, hazards=hazard(gap=0.01)), A).acceleration == pytest.approx(2.6)
 

@@ -160,13 +160,13 @@ def give_way(s: Situation, a: Assumptions) -> Constraint | None:
 def occlusion(s: Situation, a: Assumptions) -> Constraint | None:
     """Something may stand where the view ends, and somebody step out from behind what the ego passes.
 
-    Before the end of the view it stops; beside what stands it is the slower the less is left between them.
+    Before the end of the view it stops; beside what stands or creeps it is the slower the less is left between them.
     """
     stop = math.inf if math.isinf(s.visible) else _stop_within(Reason.OCCLUSION, s.visible, s, a).acceleration
     allowed, h = math.inf, s.hazards
     rows = zip(h.way.tolist(), h.gap.tolist(), h.way_abreast.tolist(), h.along.tolist(), strict=True)
     for way, gap, abreast, along in rows:
-        if math.isinf(way) and along == 0.0 and gap * a.passing_speed < a.max_speed:
+        if math.isinf(way) and abs(along) < CRAWL_M_S and gap * a.passing_speed < a.max_speed:
             beside = max(gap * a.passing_speed, CRAWL_M_S)
             left = max(abreast - s.speed * SPEED_RESPONSE_S, 0.0)
             allowed = min(allowed, math.sqrt(beside**2 + 2.0 * SPEED_BRAKE * left))

@@ -130,7 +130,7 @@ def _motion(rows, first, way, count, met, steps, edges, velocities, seen, small,
         beside = (
             way[r] == np.inf
             and gap < (EDGE_M if rows[r] < count else PART_EDGE_M)
-            and along > -STILL_M_S
+            and (along > -STILL_M_S or small[label])
             and abreast > 0.0
         )
         edge = edges[rows[r]] if rows[r] < count else steps[first[r]]
