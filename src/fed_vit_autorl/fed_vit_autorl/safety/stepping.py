@@ -13,7 +13,7 @@ from .view import sight
 
 FREE_M = 0.3  # so far behind a place the view has to end for it to be free
 SAME_M, SPACING = 0.15, 0.6  # or so much of the distance of two columns: one of the last scans has hit nearer
-SIDE_M = 0.6
+SIDE_M = 0.6  # along the corridor, that somebody comes from who steps out
 BEFORE_S = 0.4  # what was in a place so long ago and is there now has stayed
 LONG_M, DRIVE_M_S = 4.0, 14.0  # of what drives past, at 50 km/h
 AROUND_M = 1.0 + DRIVE_M_S * OLDEST_S
