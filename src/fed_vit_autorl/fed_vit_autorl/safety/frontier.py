@@ -14,7 +14,7 @@ from fed_vit_autorl.compiled import compiled
 
 from .recent import OLDEST_S, Recent
 from .tracker import RUN_M_S, STILL_M_S
-from .view import TOLERANCE_M, sight
+from .view import TOLERANCE_M, behind
 
 BESIDE_M = 1.0
 
@@ -51,13 +51,12 @@ def _least(points, heading, side, gap, along, past, age):
 def _closing(points, heading, side, gap, along, past, age, then, nearest, now, passed, column):
     """See `closing`; `then` is where the view of the `nearest` was had, `passed` s before it is `now`."""
     least = _least(points, heading, side, gap, along, past, age)
-    cos, sin = math.cos(then[2]), math.sin(then[2])
     for p in range(len(points)):
-        dx = points[p, 0] - along[p] * passed * math.cos(heading[p]) - then[0]
-        dy = points[p, 1] - along[p] * passed * math.sin(heading[p]) - then[1]
-        distance, end = sight(dx * cos + dy * sin, dy * cos - dx * sin, nearest)
+        x = points[p, 0] - along[p] * passed * math.cos(heading[p])
+        y = points[p, 1] - along[p] * passed * math.sin(heading[p])
+        hidden = behind(x, y, then[0], then[1], then[2], nearest) < -TOLERANCE_M
         spacing = column * math.hypot(points[p, 0] - now[0], points[p, 1] - now[1])
-        if least[p] == np.inf or distance > end + TOLERANCE_M or least[p] <= max(spacing / OLDEST_S, STILL_M_S):
+        if least[p] == np.inf or hidden or least[p] <= max(spacing / OLDEST_S, STILL_M_S):
             least[p] = 0.0
     return least
 

@@ -9,7 +9,7 @@ from fed_vit_autorl.compiled import compiled
 
 from .recent import OLDEST_S, Recent
 from .tracker import PERSON_M, RUN_M_S, STILL_M_S
-from .view import sight
+from .view import behind
 
 FREE_M = 0.3  # so far behind a place the view has to end for it to be free
 SAME_M, SPACING = 0.15, 0.6  # or so much of the distance of two columns: one of the last scans has hit nearer
@@ -19,14 +19,6 @@ LONG_M, DRIVE_M_S = 4.0, 14.0  # of what drives past, at 50 km/h
 AROUND_M = 1.0 + DRIVE_M_S * OLDEST_S
 
 _POINTS, _NUMBERS = "float64[:, :]", "float64[:]"
-
-
-@compiled(f"float64(float64, float64, {_NUMBERS}, {_NUMBERS})")
-def _behind(x, y, pose, nearest):
-    """How far [m] behind a place the view from a pose ends; negative for a place that is hidden."""
-    cos, sin, dx, dy = math.cos(pose[2]), math.sin(pose[2]), x - pose[0], y - pose[1]
-    distance, end = sight(dx * cos + dy * sin, dy * cos - dx * sin, nearest)
-    return end - distance
 
 
 @compiled(f"int64[::1]({_POINTS}, float64, float64, float64)")
@@ -53,10 +45,10 @@ def _taken(place, reach, points, those):
 def _fresh(x, y, reach, past, poses, views):
     """Whether a place was seen free and nothing was there; what lies behind something nearer now, isn't looked at."""
     last = len(poses) - 1
-    if _behind(x, y, poses[last], views[last]) <= -FREE_M:
+    if behind(x, y, poses[last, 0], poses[last, 1], poses[last, 2], views[last]) <= -FREE_M:
         return False
     for scan in range(last):
-        if _behind(x, y, poses[scan], views[scan]) > FREE_M:
+        if behind(x, y, poses[scan, 0], poses[scan, 1], poses[scan, 2], views[scan]) > FREE_M:
             return len(_around(past, x, y, reach)) == 0
     return False
 
@@ -80,7 +72,8 @@ def _least(point, heading, side, reach, long, past, age, present, pose, view):
             continue
         if not 0.0 < out + (SAME_M if far else 0.0) < least * age[n]:
             continue
-        stays = _behind(past[n, 0], past[n, 1], pose, view) < -FREE_M or _taken(past[n], reach, present, here)
+        hidden = behind(past[n, 0], past[n, 1], pose[0], pose[1], pose[2], view) < -FREE_M
+        stays = hidden or _taken(past[n], reach, present, here)
         if not (stays and _taken(past[n], reach, past, old)):
             least = out / age[n]
     return least

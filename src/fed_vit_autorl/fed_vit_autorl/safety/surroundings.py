@@ -258,7 +258,7 @@ class Surroundings:
         near = _near(self._points, self._labels, self._margin, corridor.poses)
         points, labels = self._points.take(near, axis=0), self._labels.take(near)
         met, count, first_way = contacts(corridor, points, self._a), len(self._seen), self._steps is None
-        if self._steps is None:
+        if first_way:
             self._steps = np.zeros(len(self._points))
             beside = np.flatnonzero(self._stands.take(labels) & (met.gap < PART_EDGE_M) & np.isinf(met.way))
             places = points.take(beside, axis=0), met.heading.take(beside), met.side.take(beside)

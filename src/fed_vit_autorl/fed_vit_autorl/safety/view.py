@@ -43,6 +43,14 @@ def sight(x: float, y: float, nearest: NDArray[np.float64]) -> tuple[float, floa
     return np.hypot(x, y), nearest[int((np.arctan2(y, x) + np.pi) * PER_RADIAN) % BINS]
 
 
+@compiled(f"float64(float64, float64, float64, float64, float64, {VIEW})")
+def behind(x: float, y: float, pose_x: float, pose_y: float, yaw: float, nearest: NDArray[np.float64]) -> float:
+    """How far [m] behind a place the view from a pose ends; negative for a place that is hidden. In `map`."""
+    cos, sin, dx, dy = np.cos(yaw), np.sin(yaw), x - pose_x, y - pose_y
+    distance, end = sight(dx * cos + dy * sin, dy * cos - dx * sin, nearest)
+    return end - distance
+
+
 @compiled(f"boolean[::1](Array(float64, 2, 'A', readonly=True), {VIEW})")
 def empty(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Places (N, 2) before the nearest obstacle, by more than 1 m."""
