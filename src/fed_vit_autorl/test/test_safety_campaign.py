@@ -393,6 +393,7 @@ def test_a_log_that_is_none_is_refused(tmp_path):
         141717,
         151762,
         152066,
+        160162,
     ],
 )
 def test_drives_of_the_campaign_that_ended_in_a_collision(number):
@@ -415,6 +416,7 @@ def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 2846: a truck ran over a person, who walked on out of its side: another one's fault.
     # 151762: it passed a car that crept out of its parking place too fast.
     # 152066: a stranger of a person's size seemed to come along, so that its edge was not looked at.
+    # 160162: it took its foot off the brake before a person for whom it could not stop any more.
     # 5006, 6386: who walked behind oncoming traffic, or was one cluster with it, was a stranger on coming out.
     with WORLDS["boxes"].open(number) as world:
         assert episode.run(world, number).at_fault == []

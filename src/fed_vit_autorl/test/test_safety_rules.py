@@ -8,6 +8,7 @@ import pytest
 
 from fed_vit_autorl.reinforcement.route import Projection
 from fed_vit_autorl.safety.assumptions import Assumptions
+from fed_vit_autorl.safety.limits import Constraint
 from fed_vit_autorl.safety.reasons import Reason
 from fed_vit_autorl.safety.rss import safe_acceleration
 from fed_vit_autorl.safety.rules import (
@@ -213,6 +214,22 @@ def test_the_ego_that_is_there_already_goes_on():
     # 10 m/s need 10² / (2 · 8) = 6.25 m at the hardest; 1 m is kept.
     assert give_way(crossing(abreast=7.2, gap=4.0), A) is None
     assert give_way(crossing(abreast=7.3, gap=4.0), A) is not None
+
+
+# At 10 m/s it can't stop within 6.5 m, and is through after (6.5 + 3.7 + 0.95 + 1.85) / 10 = 1.3 s.
+@pytest.mark.parametrize(
+    ("abreast", "gap", "acts"), [(6.5, 1.29, True), (6.5, 1.31, False), (0.1, 0.1, True), (0.0, 0.1, False)]
+)
+def test_it_goes_on_past_a_person_only_if_it_is_through_before_or_abreast(abreast, gap, acts):
+    person = hazard(gap=gap, abreast=abreast, closing=1.0, person=True)
+    found = give_way(Situation(speed=10.0, hazards=person), A)
+    assert found == (Constraint(Reason.YIELD, stop(10.0, abreast - 1.0)) if acts else None)
+
+
+def test_who_it_can_not_stop_for_hides_nobody_whom_it_can():
+    gap, abreast, closing = np.array([4.0, 8.0]), np.array([7.0, 15.0]), np.full(2, 8.0)
+    both = Hazards(np.full(2, INF), gap, abreast, np.zeros(2), closing, np.zeros(2, bool))
+    assert give_way(Situation(speed=10.0, hazards=both), A).acceleration == pytest.approx(stop(10.0, 14.0))
 
 
 def test_a_standing_ego_is_taken_to_start_at_a_walk():

@@ -138,7 +138,8 @@ def give_way(s: Situation, a: Assumptions) -> Constraint | None:
     """Who crosses meets the corridor in a span of time; the ego stays out of it unless it is through before.
 
     A person is expected to walk on, however slowly: RSS 6 lets the other one brake sideways, too. With a green light
-    ahead or just passed, those who can still stop (at 4.0 m/s²) are expected to.
+    ahead or just passed, those who can still stop (at 4.0 m/s²) are expected to. For whom the ego can't stop any more
+    it goes on, because leaving is safer than standing in the way; but not into a person, unless it is abreast already.
     """
     h = s.hazards
     crosses = ~np.isfinite(h.way) & np.isfinite(h.gap) & (h.closing > np.where(h.person, 0.0, a.crossing_speed))
@@ -150,11 +151,11 @@ def give_way(s: Situation, a: Assumptions) -> Constraint | None:
             continue
         enters, leaves = gap / speed, (gap + a.width + a.other_length) / speed
         ego_enters, ego_leaves = way / pace, (way + a.front + a.rear + a.width) / pace
-        if ego_leaves + a.crossing_gap > enters and ego_enters - a.crossing_gap < leaves:
+        meets = ego_leaves + a.crossing_gap > enters and ego_enters - a.crossing_gap < leaves
+        late = way - 1.0 < s.speed**2 / (2.0 * a.max_deceleration)
+        if meets and not (late and (way <= 0.0 or ego_leaves <= enters or not h.person[row])):
             free = min(free, way - 1.0)
-    if math.isinf(free) or free < s.speed**2 / (2.0 * a.max_deceleration):
-        return None  # nobody crosses, or the ego is already there: leaving is safer than standing in the way
-    return _stop_within(Reason.YIELD, free, s, a)
+    return None if math.isinf(free) else _stop_within(Reason.YIELD, free, s, a)
 
 
 def occlusion(s: Situation, a: Assumptions) -> Constraint | None:
