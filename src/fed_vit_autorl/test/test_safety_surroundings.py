@@ -132,7 +132,7 @@ def test_who_walks_past_does_not_head_for_the_road_at_a_run():
 def test_who_walks_before_a_vehicle_is_still_a_person():
     passing = 18.0, 4.5, 0.0, *CAR  # its side is 0.4 m behind the walker's back
     found = hazards(lambda t: [walker(t), *([passing] if t > -0.2 else [])], 26, lidar=FINE)
-    assert len(look(lambda t: [walker(t), passing], 1, FINE)._seen) == 1 + 1  # one cluster
+    assert len(look(lambda t: [walker(t), passing], 1, FINE)._known) == 1 + 1  # one cluster
     assert any(one["closing"] == pytest.approx(1.5, abs=0.3) for one in found)
 
 

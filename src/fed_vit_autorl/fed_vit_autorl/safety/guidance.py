@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fed_vit_autorl.compiled import compiled
 from fed_vit_autorl.data.sample import EgoState
+from fed_vit_autorl.reinforcement.polyline import KNOTS, curvature_at, heading_at, limit_at, point_at
 from fed_vit_autorl.reinforcement.route import Pose, Projection, Route, RouteRefused, to_local, to_map
 
 from .assumptions import Assumptions
@@ -19,7 +21,7 @@ from .validation import path_fault
 PURSUIT_S, PURSUIT_LEAST_M = 0.9, 4.0
 LOOK_BEHIND_M = 2.0
 LIMITS_AHEAD_M = np.arange(60.0)
-STRAIGHT_1_M = 1e-3
+STRAIGHT_1_M, BEND_M = 1e-3, 3.0
 NO_LIMITS = (np.zeros(0), np.zeros(0))
 
 
@@ -46,10 +48,22 @@ class Guidance:
     faults: tuple[Reason, ...]
 
 
-def mean_curvature(route: Route, s: float, way: float) -> float:
+@compiled(f"float64({KNOTS}, float64, float64)")
+def mean_curvature(knots: NDArray[np.float64], s: float, way: float) -> float:
     """Of the circle [1/m] that touches the route at arc length `s` and meets it again `way` metres on, 2 y / way²."""
-    here = Pose(*route.at(s), float(route.heading(s)))
-    return 2.0 * float(route.local(here, s, 1, way)[0, 1]) / way**2
+    (from_x, from_y), (x, y), heading = point_at(knots, s), point_at(knots, s + way), heading_at(knots, s, 1.0)
+    return 2.0 * ((y - from_y) * math.cos(heading) - (x - from_x) * math.sin(heading)) / way**2
+
+
+@compiled(f"float64[::1]({KNOTS}, float64, float64)")
+def _limits(knots, s, bend_acceleration):
+    """Speed limits [m/s] at `LIMITS_AHEAD_M` from arc length `s` on; in a bend what leaves room for corrections."""
+    limits = np.empty(len(LIMITS_AHEAD_M))
+    for i in range(len(limits)):
+        ahead = s + LIMITS_AHEAD_M[i]
+        bend = max(abs(curvature_at(knots, ahead, BEND_M)), STRAIGHT_1_M)
+        limits[i] = min(limit_at(knots, ahead), math.sqrt(bend_acceleration / bend))
+    return limits
 
 
 class Guide:
@@ -89,14 +103,11 @@ class Guide:
         path, faults = self._made
         if on_route is None:
             return Guidance(path, None, None, route is not None, 0.0, NO_LIMITS, faults)
-        ahead = on_route.s + LIMITS_AHEAD_M
-        curvature = route.curvature(ahead)
-        bend = np.maximum(np.abs(curvature), STRAIGHT_1_M)
-        limits = LIMITS_AHEAD_M, np.minimum(route.speed_limit(ahead), np.sqrt(self._a.bend_acceleration / bend))
+        limits = LIMITS_AHEAD_M, _limits(route.knots, on_route.s, self._a.bend_acceleration)
         reference, start = route, on_route.s
         if path is not None and self._agrees(path, route, on_route.s):
             reference, start = path, None
-        bend = mean_curvature(route, on_route.s, lane_horizon(speed))
+        bend = mean_curvature(route.knots, on_route.s, lane_horizon(speed))
         return Guidance(reference, start, on_route, False, bend, limits, faults)
 
     def steering(self, guidance: Guidance, pose: Pose, speed: float, otherwise: float) -> float:

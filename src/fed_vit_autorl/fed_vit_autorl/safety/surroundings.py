@@ -1,13 +1,11 @@
 """What the LiDAR shows around the ego: obstacles kept in `map`, their motion, and what a corridor makes of them."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from fed_vit_autorl.compiled import compiled
 from fed_vit_autorl.data.sample import EgoState
-from fed_vit_autorl.reinforcement.route import Pose, to_local, to_map
+from fed_vit_autorl.reinforcement.route import Pose, to_map
 
 from .assumptions import Assumptions
 from .corridor import WAY, Corridor, X, Y, contacts
@@ -16,9 +14,9 @@ from .lidar import Obstacles, boxes, extract, thin
 from .recent import Past, Recent
 from .rules import Hazards
 from .stepping import stepped
-from .tracker import HISTORY, PERSON_M, RUN_M_S, STILL_M_S, Tracker, extent
+from .tracker import HISTORY, PERSON_M, RUN_M_S, STILL_M_S, Motion, Tracker, extent
 from .types import Scan
-from .view import BINS, TOLERANCE_M, empty, sight, view
+from .view import BINS, TOLERANCE_M, behind, sight, view
 
 MAX_EXTENT_M = 13.0
 SOLID = 2.0
@@ -30,40 +28,77 @@ EDGE_M, PART_EDGE_M = 2.5, 4.0
 STEPPING_S = 0.2  # an edge is not found in every scan
 
 
-@compiled(
-    "Tuple((float64[:, :, ::1], int64[::1], boolean[::1], boolean[::1], boolean[::1], float64[::1]))"
-    "(float64[:, :], float64[:], float64[:, :, :], int64[:], float64)"
-)
-def _believed(outlines, solidity, velocities, scans, touching):
-    """What is believed of C clusters, by label (0: none): velocities (2, 1 + C, 2), scans, whether it is small, whether
-    it is known to stand, whether it is there at all (solid ones at once, meagre ones in their second scan, spray
-    never), and the margin [m] around the corridor within which it matters.
+FAST, FRESH = 0, 2  # columns of velocities (x, y) [m/s] over 0.35 s and over 0.15 s
+SEEN, SMALL, STANDS, HURRY, MARGIN = range(4, 9)
+_KNOWN, _PLACE = "float64[:, ::1]", "UniTuple(float64, 3)"
 
-    Velocities of what is new, or too long to be a vehicle, count as 0: of a long wall both ends move with the range
-    of sight.
+
+@compiled(f"Tuple(({_KNOWN}, boolean[::1]))(float64[:, :], float64[:], float64[:, :, :], int64[:], float64)")
+def _believed(outlines, solidity, velocities, scans, touching):
+    """What is known (1 + C, 9) of C clusters, by label (0: none), and whether each is there at all: solid ones at once,
+    meagre ones in their second scan, spray never.
+
+    Columns: two velocities, scans, whether it is small, whether it is known to stand, how many times faster it is taken
+    to be than it looked, and the margin [m] around the corridor within which it matters. Velocities of what is new, or
+    too long to be a vehicle, count as 0: of a long wall both ends move with the range of sight.
     """
     size = len(outlines) + 1
-    trusted, seen, margin = np.zeros((2, size, 2)), np.zeros(size, np.int64), np.full(size, touching)
-    small, stands, there = np.zeros(size, np.bool_), np.zeros(size, np.bool_), np.zeros(size, np.bool_)
-    there[0] = True
+    known, there = np.zeros((size, 9)), np.zeros(size, np.bool_)
+    known[0, HURRY], known[0, MARGIN], there[0] = 1.0, touching, True
     for c in range(1, size):
-        length, seen[c] = extent(outlines[c - 1]), scans[c - 1]
-        small[c] = length < PERSON_M
+        length, row = extent(outlines[c - 1]), known[c]
+        row[SEEN], row[HURRY], row[MARGIN] = scans[c - 1], 1.0, touching
+        row[SMALL] = 1.0 if length < PERSON_M else 0.0
         still = np.hypot(velocities[0, c - 1, 0], velocities[0, c - 1, 1]) <= STILL_M_S
-        stands[c] = still and seen[c] >= HISTORY
-        there[c] = solidity[c - 1] >= SOLID or (solidity[c - 1] >= 1.0 and seen[c] > 1)
-        if length <= MAX_EXTENT_M and seen[c] >= TRUSTED_SCANS:
-            for window in range(2):
-                for axis in range(2):
-                    trusted[window, c, axis] = velocities[window, c - 1, axis]
+        row[STANDS] = 1.0 if still and scans[c - 1] >= HISTORY else 0.0
+        there[c] = solidity[c - 1] >= SOLID or (solidity[c - 1] >= 1.0 and scans[c - 1] > 1)
+        if length <= MAX_EXTENT_M and scans[c - 1] >= TRUSTED_SCANS:
+            for axis in range(2):
+                row[FAST + axis], row[FRESH + axis] = velocities[0, c - 1, axis], velocities[1, c - 1, axis]
         # What stands still matters where the body may touch it; only who moves has to be seen coming.
-        if np.hypot(trusted[0, c, 0], trusted[0, c, 1]) > STILL_M_S:
-            margin[c] = REGION_M
-    return trusted, seen, small, stands, there, margin
+        if np.hypot(row[FAST], row[FAST + 1]) > STILL_M_S:
+            row[MARGIN] = REGION_M
+    return known, there
 
 
-@compiled("int64[::1](float64[:, :], int64[:], float64[:], float64[:, :])")
-def _near(points, labels, margin, poses):
+@compiled(
+    "Tuple((float64[:, ::1], int64[::1], float64[::1]))(float64[:, ::1], int64[:], int64[:], float64[:], boolean[:])"
+)
+def _kept(points, labels, bins, distance, there):
+    """Points (K, 2) and labels (K,) of those who are there, one per cell, and how far the view of all of them goes."""
+    those = np.flatnonzero(there[labels])
+    nearest, kept = view(bins[those], distance[those]), those[thin(points[those])]
+    return points[kept], labels[kept], nearest
+
+
+@compiled(
+    f"Tuple((float64[:, ::1], int64[::1], {_KNOWN}))"
+    f"(float64[:, ::1], int64[::1], {_KNOWN}, float64[:, :], float64[:, :], float64[:], {_PLACE}, float64[:])"
+)
+def _with_walkers(points, labels, known, places, walks, hurry, pose, nearest):
+    """Points, labels and what is known, with who walks (W, 2) and is not seen now as clusters of their own.
+
+    Those whose place is in view and empty are left out.
+    """
+    count, size = len(known), len(points)
+    with_points, with_labels = np.empty((size + len(places), 2)), np.empty(size + len(places), np.int64)
+    with_known = np.zeros((count + len(places), 9))
+    with_points[:size], with_labels[:size], with_known[:count] = points, labels, known
+    for w in range(len(places)):
+        if behind(places[w, 0], places[w, 1], pose[0], pose[1], pose[2], nearest) >= TOLERANCE_M:
+            continue
+        row = with_known[count]
+        for axis in range(2):
+            with_points[size, axis] = places[w, axis]
+            row[FAST + axis] = row[FRESH + axis] = walks[w, axis]
+        row[SEEN], row[SMALL], row[HURRY], row[MARGIN] = CROSSING_SCANS, 1.0, hurry[w], REGION_M
+        with_labels[size] = count
+        size, count = size + 1, count + 1
+    return with_points[:size], with_labels[:size], with_known[:count]
+
+
+@compiled(f"int64[::1](float64[:, :], int64[:], {_KNOWN}, float64[:, :])")
+def _near(points, labels, known, poses):
     """Indices of the points (N, 2) in the rectangle around the poses, widened by the margin of their label."""
     low_x, high_x, low_y, high_y = np.inf, -np.inf, np.inf, -np.inf
     for k in range(len(poses)):
@@ -71,11 +106,22 @@ def _near(points, labels, margin, poses):
         low_y, high_y = min(low_y, poses[k, Y]), max(high_y, poses[k, Y])
     near, count = np.empty(len(points), np.int64), 0
     for i in range(len(points)):
-        x, y, wide = points[i, 0], points[i, 1], margin[labels[i]]
+        x, y, wide = points[i, 0], points[i, 1], known[labels[i], MARGIN]
         if low_x - wide < x < high_x + wide and low_y - wide < y < high_y + wide:
             near[count] = i
             count += 1
     return near[:count]
+
+
+@compiled(f"int64[::1](int64[:], {_KNOWN}, float64[:], float64[:])")
+def _beside(labels, known, way, gap):
+    """Indices of the points of what stands beside the corridor."""
+    found, count = np.empty(len(labels), np.int64), 0
+    for i in range(len(labels)):
+        if known[labels[i], STANDS] > 0.0 and gap[i] < PART_EDGE_M and way[i] == np.inf:
+            found[count] = i
+            count += 1
+    return found[:count]
 
 
 @compiled("Tuple((int64[::1], int64[::1], float64[::1]))(int64[:], int64, float64[:], float64[:], float64[:])")
@@ -100,42 +146,39 @@ def _parts(labels, count, way, gap, steps):
 GAP, ABREAST, ALONG, CLOSING, HEADING, SIDE, PERSON, BESIDE, EDGE = range(9)
 
 
-@compiled(
-    "float64[:, ::1](int64[:], int64[:], float64[:], int64, float64[:, :], float64[:], float64[:], float64[:, :, ::1], "
-    "int64[:], boolean[:], float64[:], float64)"
-)
-def _motion(rows, first, way, count, met, steps, edges, velocities, seen, small, hurry, ego_speed):
+@compiled(f"float64[:, ::1](int64[:], int64[:], float64[:], float64[:, :], float64[:], float64[:], {_KNOWN}, float64)")
+def _motion(rows, first, way, met, steps, edges, known, ego_speed):
     """(9, R): of each row its gap, way abreast and speeds along and towards the corridor as in `Hazards`, as far as
     clusters tell; the corridor's direction [rad] there and the side it is on; whether it is of a person's size, whether
     its edge counts, and the speed of that, NaN while unknown.
     """
-    found = np.zeros((9, len(rows)))
+    found, count = np.zeros((9, len(rows))), len(known)
     for r in range(len(rows)):
         _, gap, abreast, heading, side = met[:, first[r]]
-        label = rows[r] if rows[r] < count else 0
+        what = known[rows[r] if rows[r] < count else 0]
+        small = what[SMALL] > 0.0
         cos, sin = np.cos(heading), np.sin(heading)
         along, closing = np.inf, np.inf
-        for window in range(2):
-            x, y = velocities[window, label, 0], velocities[window, label, 1]
+        for window in (FAST, FRESH):
+            x, y = what[window], what[window + 1]
             along = min(along, x * cos + y * sin)
             # A person gives too few returns for what it did in the last four scans alone.
-            if window == 0 or not small[label]:
+            if window == FAST or not small:
                 closing = min(closing, side * (x * sin - y * cos))
         # Edges seen at a slant jitter sideways: who crosses is believed after a few scans, and above the jitter. A
         # person shows no slant.
-        jitter = 0.0 if small[label] else VIEW_NOISE * abs(along - ego_speed)
-        if closing <= STILL_M_S * hurry[label] + jitter or seen[label] < CROSSING_SCANS:
+        jitter = 0.0 if small else VIEW_NOISE * abs(along - ego_speed)
+        if closing <= STILL_M_S * what[HURRY] + jitter or what[SEEN] < CROSSING_SCANS:
             closing = 0.0
         # What turns or steps out from beside shows it in its edge first; who comes towards the ego shows ever more.
         beside = (
             way[r] == np.inf
             and gap < (EDGE_M if rows[r] < count else PART_EDGE_M)
-            and (along > -STILL_M_S or small[label])
+            and (along > -STILL_M_S or small)
             and abreast > 0.0
         )
         edge = edges[rows[r]] if rows[r] < count else steps[first[r]]
-        person = 1.0 if small[label] else 0.0
-        row = gap, abreast, along, closing, heading, side, person, 1.0 if beside else 0.0, edge
+        row = gap, abreast, along, closing, heading, side, what[SMALL], 1.0 if beside else 0.0, edge
         for i in range(9):
             found[i, r] = row[i]
     return found
@@ -154,6 +197,21 @@ def _with_edges(found):
     return along, closing, person
 
 
+@compiled(f"float64[:, ::1](float64, float64[:, :], int64[:], int64[:], float64[:, ::1], {_KNOWN})")
+def _stepping(stamp, points, rows, first, found, known):
+    """Who steps out of what stands, (W, 5): `stamp` [s], the place [m] and the velocity [m/s]."""
+    walkers, count = np.empty((len(rows), 5)), 0
+    for r in range(len(rows)):
+        stands = rows[r] >= len(known) or known[rows[r], STANDS] > 0.0
+        if stands and found[BESIDE, r] > 0.0 and 0.0 < found[EDGE, r] < RUN_M_S:
+            heading, inwards, place = found[HEADING, r], -found[EDGE, r] * found[SIDE, r], points[first[r]]
+            row = stamp, place[0], place[1], -inwards * np.sin(heading), inwards * np.cos(heading)
+            for i in range(5):
+                walkers[count, i] = row[i]
+            count += 1
+    return walkers[:count]
+
+
 @compiled("float64(float64[:, :], float64, float64, float64, float64[:], float64, float64)")
 def _hidden_way(poses, x, y, yaw, nearest, front, blocked):
     """Way [m] of the front at the first of the poses before `blocked` that is hidden from a view at x, y, yaw."""
@@ -165,19 +223,6 @@ def _hidden_way(poses, x, y, yaw, nearest, front, blocked):
             if distance > end + TOLERANCE_M:
                 return way
     return np.inf
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Walker:
-    """Who was seen to step out at `stamp` [s]: the place (2,) [m] and the velocity (2,) [m/s] in `map`."""
-
-    stamp: float
-    place: NDArray[np.float64]
-    velocity: NDArray[np.float64]
-
-    def at(self, stamp: float) -> NDArray[np.float64]:
-        """Where the walk leads."""
-        return self.place + (stamp - self.stamp) * self.velocity
 
 
 class Surroundings:
@@ -193,14 +238,10 @@ class Surroundings:
         self._tracker.reset()
         self._recent.reset()
         self._looked: tuple[Scan | None, Obstacles | None] = (None, None)
-        self._points, self._labels = np.zeros((0, 2)), np.zeros(0, np.int64)
-        self._margin = np.zeros(0)
-        self._velocities = np.zeros((2, 1, 2))
-        self._seen, self._small, self._stands = np.zeros(1, np.int64), np.zeros(1, bool), np.zeros(1, bool)
-        self._hurry = np.ones(1)
+        self._points, self._labels, self._known = np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros((1, 9))
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
         self._edges, self._steps = np.zeros(1), None
-        self._stepping: list[Walker] = []
+        self._stepping = np.zeros((0, 5))  # stamp [s], place [m], velocity [m/s]
 
     def look(self, scan: Scan) -> Obstacles:
         """What the scan shows, worked out once: most of the work, and none of it has to wait for the next tick."""
@@ -216,72 +257,54 @@ class Surroundings:
         outlines = boxes(points, found.order, found.start)
         motion = self._tracker.update(outlines, scan.stamp)
         touching = self._a.front + self._a.half_width + self._a.lateral_clearance
-        believed = _believed(outlines, found.solidity, motion.velocities, motion.seen, touching)
-        self._velocities, self._seen, self._small, self._stands, there, self._margin = believed
-        self._hurry = np.ones(len(self._seen))
-        kept = np.flatnonzero(there.take(found.labels))
-        self._nearest = view(found.bins.take(kept), found.distance.take(kept))
-        kept = kept[thin(points.take(kept, axis=0))]
-        self._points, self._labels = points.take(kept, axis=0), found.labels.take(kept)
+        self._known, there = _believed(outlines, found.solidity, motion.velocities, motion.seen, touching)
+        kept = _kept(points, found.labels, found.bins, found.distance, there)
+        self._points, self._labels, self._nearest = kept
         self._recent.update(Past(self._points, self._pose, scan.stamp, self._nearest))
-        clusters = len(self._seen)
-        self._stepping = [walker for walker in self._stepping if scan.stamp - walker.stamp <= STEPPING_S]
-        places = [walker.at(scan.stamp) for walker in self._stepping]
-        places += list(0.5 * (motion.hidden[:, :2] + motion.hidden[:, 2:]))
-        if places:
-            walks = np.array([walker.velocity for walker in self._stepping] + list(motion.walk))
-            self._remember(np.array(places), walks, np.concatenate((np.ones(len(self._stepping)), motion.hurry)))
+        self._remember(motion, scan.stamp)
         self._steps = None
-        self._edges = np.full(len(self._seen), np.nan)
-        self._edges[clusters:] = 0.0  # of who is not seen there is no edge
+        self._edges = np.zeros(len(self._known))  # of who is not seen there is none
+        self._edges[: len(there)] = np.nan
         return found
 
-    def _remember(self, places: NDArray[np.float64], walks: NDArray[np.float64], hurry: NDArray[np.float64]) -> None:
-        """Adds who walks and is not seen now, unless the place is in view and empty, as clusters of their own."""
-        there = ~empty(to_local(places, self._pose), self._nearest)
-        labels = len(self._seen) + np.arange(np.count_nonzero(there))
-        self._points = np.concatenate((self._points, places[there]))
-        self._labels = np.concatenate((self._labels, labels))
-        walk = walks[None, there]
-        self._velocities = np.concatenate((self._velocities, np.concatenate((walk, walk))), axis=1)
-        self._seen = np.concatenate((self._seen, np.full(len(labels), CROSSING_SCANS)))
-        self._small = np.concatenate((self._small, np.ones(len(labels), bool)))
-        self._stands = np.concatenate((self._stands, np.zeros(len(labels), bool)))
-        self._hurry = np.concatenate((self._hurry, hurry[there]))
-        self._margin = np.concatenate((self._margin, np.full(len(labels), REGION_M)))
+    def _remember(self, motion: Motion, stamp: float) -> None:
+        """Adds who walks and is not seen now: those who were hidden and those who step out of something."""
+        stepping = self._stepping = self._stepping[stamp - self._stepping[:, 0] <= STEPPING_S]
+        if not len(stepping) and not len(motion.hidden):
+            return
+        places = np.concatenate((
+            stepping[:, 1:3] + (stamp - stepping[:, :1]) * stepping[:, 3:],
+            0.5 * (motion.hidden[:, :2] + motion.hidden[:, 2:]),
+        ))  # fmt: skip
+        walks = np.concatenate((stepping[:, 3:], motion.walk))
+        hurry = np.concatenate((np.ones(len(stepping)), motion.hurry))
+        pose, seen = (self._pose.x, self._pose.y, self._pose.yaw), (self._points, self._labels, self._known)
+        self._points, self._labels, self._known = _with_walkers(*seen, places, walks, hurry, pose, self._nearest)
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
         """What of it matters to the corridor: a row per cluster that is near it or is stepped out of.
 
         Edges and steps are looked for once per scan, for the first way that is judged.
         """
-        near = _near(self._points, self._labels, self._margin, corridor.poses)
+        near, known = _near(self._points, self._labels, self._known, corridor.poses), self._known
         points, labels = self._points.take(near, axis=0), self._labels.take(near)
-        met, count, first_way = contacts(corridor, points, self._a), len(self._seen), self._steps is None
+        met, first_way = contacts(corridor, points, self._a), self._steps is None
         if first_way:
             self._steps = np.zeros(len(self._points))
-            beside = np.flatnonzero(self._stands.take(labels) & (met.gap < PART_EDGE_M) & np.isinf(met.way))
+            beside = _beside(labels, known, met.way, met.gap)
             places = points.take(beside, axis=0), met.heading.take(beside), met.side.take(beside)
             self._steps[near[beside]] = stepped(self._recent, *places, self._a.lidar_column)
         steps = self._steps.take(near)
-        rows, first, way = _parts(labels, count, met.way, met.gap, steps)
-        known = self._velocities, self._seen, self._small, self._hurry
-        found = _motion(rows, first, way, count, met.table, steps, self._edges, *known, ego_speed)
+        rows, first, way = _parts(labels, len(known), met.way, met.gap, steps)
+        found = _motion(rows, first, way, met.table, steps, self._edges, known, ego_speed)
         new = np.flatnonzero((found[BESIDE] > 0.0) & np.isnan(found[EDGE]))
         if len(new):
             edge = Edge(points[first[new]], *found[[HEADING, SIDE, GAP, ALONG]][:, new])
             found[EDGE, new] = self._edges[rows[new]] = closing(self._recent, edge, self._a.lidar_column)
         if first_way:
-            self._watch(points[first], found, (rows >= count) | self._stands.take(rows % count))
+            stepping = _stepping(self._recent.latest.stamp, points, rows, first, found, known)
+            self._stepping = np.concatenate((self._stepping, stepping))
         return Hazards(way, found[GAP], found[ABREAST], *_with_edges(found))
-
-    def _watch(self, places: NDArray[np.float64], found: NDArray[np.float64], stands: NDArray[np.bool_]) -> None:
-        """Remembers who steps out of what stands, with the place (R, 2) of each row of `_motion`."""
-        steps = stands & (found[BESIDE] > 0.0) & (found[EDGE] > 0.0) & (found[EDGE] < RUN_M_S)
-        for row in np.flatnonzero(steps):
-            heading, inwards = found[HEADING, row], -found[EDGE, row] * found[SIDE, row]
-            walk = np.array((-inwards * np.sin(heading), inwards * np.cos(heading)))
-            self._stepping.append(Walker(self._recent.latest.stamp, places[row], walk))
 
     def visible_way(self, corridor: Corridor, blocked: float) -> float:
         """Way [m] of the front along the corridor until the view of it is hidden; inf where all of it is seen.

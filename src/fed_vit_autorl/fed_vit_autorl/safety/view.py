@@ -49,13 +49,3 @@ def behind(x: float, y: float, pose_x: float, pose_y: float, yaw: float, nearest
     cos, sin, dx, dy = np.cos(yaw), np.sin(yaw), x - pose_x, y - pose_y
     distance, end = sight(dx * cos + dy * sin, dy * cos - dx * sin, nearest)
     return end - distance
-
-
-@compiled(f"boolean[::1](Array(float64, 2, 'A', readonly=True), {VIEW})")
-def empty(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Places (N, 2) before the nearest obstacle, by more than 1 m."""
-    found = np.zeros(len(places), np.bool_)
-    for i in range(len(places)):
-        distance, end = sight(places[i, 0], places[i, 1], nearest)
-        found[i] = distance <= end - TOLERANCE_M
-    return found
