@@ -394,6 +394,9 @@ def test_a_log_that_is_none_is_refused(tmp_path):
         151762,
         152066,
         160162,
+        170489,
+        170691,
+        170992,
     ],
 )
 def test_drives_of_the_campaign_that_ended_in_a_collision(number):
@@ -417,6 +420,9 @@ def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 151762: it passed a car that crept out of its parking place too fast.
     # 152066: a stranger of a person's size seemed to come along, so that its edge was not looked at.
     # 160162: it took its foot off the brake before a person for whom it could not stop any more.
+    # 170489: it drove on into what had become too low to be seen.
+    # 170691: it cut a corner that began on its way to the horizon.
+    # 170992: who walked and was hidden bit by bit seemed to slow down.
     # 5006, 6386: who walked behind oncoming traffic, or was one cluster with it, was a stranger on coming out.
     with WORLDS["boxes"].open(number) as world:
         assert episode.run(world, number).at_fault == []

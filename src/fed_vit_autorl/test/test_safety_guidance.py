@@ -47,7 +47,12 @@ def test_the_path_begins_where_the_ego_was_when_it_was_planned():
     there = EgoState(0.0, (3.0, 0.4, 0.0), math.pi / 2, 5.0)
     found = guide([[2.0, 0.0], [4.0, 1.0]], route=None, ego=there)
     assert found.reference.points == pytest.approx(np.array([[3.0, 0.4], [3.0, 2.4], [2.0, 4.4]]))
-    assert (found.on_route, found.near, found.route_curvature, len(found.speed_limits[0])) == (None, None, 0.0, 0)
+    assert (found.on_route, found.near, found.route_curvatures, len(found.speed_limits[0])) == (
+        None,
+        None,
+        (0.0, 0.0),
+        0,
+    )
     assert not found.off_route
 
 
@@ -88,19 +93,20 @@ def test_the_limits_ahead_are_read_at_every_metre():
 
 
 def test_a_bend_that_begins_before_the_horizon_counts_by_where_it_leads():
-    # Straight for 5 m, then a circle of 20 m: at 10 m/s the horizon is 12 m on, 20 (1 - cos 0.35) m to the left.
+    # Straight for 5 m, then a circle of 20 m: 6 and 12 m on are the horizons at 10 m/s.
     angle = np.arange(0.0, 1.5, 0.02)
     turn = np.stack((5.0 + 20.0 * np.sin(angle), 20.0 * (1.0 - np.cos(angle))), axis=-1)
     route = Route(np.concatenate(([[-20.0, 0.0], [0.0, 0.0]], turn)))
     found = Guide(A).guide(None, None, route, Pose(0.0, 0.3, 0.0), None, 10.0)
-    assert found.route_curvature == pytest.approx(2.0 * 20.0 * (1.0 - math.cos(7.0 / 20.0)) / 144.0, rel=0.02)
+    near, far = (2.0 * 20.0 * (1.0 - math.cos((way - 5.0) / 20.0)) / way**2 for way in (6.0, 12.0))
+    assert found.route_curvatures == (pytest.approx(near, rel=0.05), pytest.approx(far, rel=0.02))
 
 
 def test_a_bend_is_told_of():
     angle = np.linspace(0.0, 1.5, 60)
     bend = Route(np.stack((20.0 * np.sin(angle), 20.0 * (1.0 - np.cos(angle))), axis=-1))
     found = Guide(A).guide(None, None, bend, Pose(20.0 * math.sin(0.7), 20.0 * (1.0 - math.cos(0.7)), 0.7), None, 8.0)
-    assert found.route_curvature == pytest.approx(0.05, rel=0.05)
+    assert found.route_curvatures == pytest.approx((0.05, 0.05), rel=0.05)
     # v² / 20 m within 3.0 m/s²: 7.75 m/s, where the route alone would allow 30 km/h = 8.33 m/s; half the radius: 5.48
     assert found.speed_limits[1][0] == pytest.approx(7.75, rel=0.02)
     tight = Route(0.5 * bend.points, np.full(len(bend.points), 14.0))

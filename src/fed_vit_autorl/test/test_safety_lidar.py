@@ -15,9 +15,10 @@ from fed_vit_autorl.safety.lidar import (
     extract,
     ground_height,
     sector_returns,
+    steepest,
     thin,
 )
-from fed_vit_autorl.safety.tracker import FORGET_S, MAX_TRACKS, REMEMBER_S, Tracker
+from fed_vit_autorl.safety.tracker import FORGET_S, MAX_TRACKS, REMEMBER_S, WALK_BRAKE, Tracker
 from fed_vit_autorl.simulation.lidar import LidarSpec
 from fed_vit_autorl.simulation.raybox import BoxLidar
 
@@ -147,6 +148,15 @@ def test_wherever_10_degrees_ahead_are_blind_a_sector_has_no_returns(centre):
     assert blind.sector_returns[24:48].min() < A.sector_returns
 
 
+def test_the_lowest_beam_is_found_whatever_stands_around():
+    assert steepest(scan((8.0, 0.0, 0.0, 4.5, 1.8, 1.5))) == pytest.approx(math.tan(0.35), rel=0.01)
+    assert found(scan()).steepest == pytest.approx(math.tan(0.35), rel=0.01)
+    stray = np.concatenate((scan(), [[0.5, 0.0, -9.0, 0.0]] * 20)).astype(np.float32)
+    assert steepest(stray) == pytest.approx(math.tan(0.35), rel=0.01)
+    assert steepest(np.zeros((0, 3), np.float32)) == 0.0
+    assert steepest(np.ones((9, 3), np.float32)) == 0.0  # it sees nothing below itself
+
+
 def test_boxes_bound_their_clusters():
     points = np.array([[0.0, 0.0], [2.0, 1.0], [5.0, 5.0], [9.0, 9.0]])
     assert boxes(points, np.array([3, 0, 1, 2]), np.array([1, 3])).tolist() == [[0, 0, 2, 1], [5, 5, 5, 5]]
@@ -268,6 +278,31 @@ def test_who_walked_does_not_become_the_front_of_a_car_that_passes():
     motion = tracker.update(np.array([box(x, y, 0.3, 1.8)]), now)
     assert motion.seen.tolist() == [1]
     assert motion.hidden[0] == pytest.approx(walk(now))
+
+
+def test_who_walked_does_not_stop_within_a_scan_though_the_edges_say_so():
+    tracker = Tracker()
+    follow(tracker, walk, frames=14)
+    for k in (14, 15):  # something else behind, 0.4 m of it, is one cluster with the walker now
+        *near, far = walk(k * DT)
+        motion = tracker.update(np.array([[*near, far + 0.4]]), k * DT)
+        assert motion.velocities[:, 0] == pytest.approx(np.array([[0.0, -1.5 + WALK_BRAKE * (k - 13) * DT]] * 2))
+
+
+def test_who_has_just_set_out_may_stop_at_once():
+    tracker = Tracker()
+    follow(tracker, walk, frames=12)
+    *near, far = walk(12 * DT)
+    motion = tracker.update(np.array([[*near, far + 0.4]]), 12 * DT)
+    assert motion.velocities[0, 0, 1] == pytest.approx(-1.5 + 0.4 * 3.5 / 42.0 / DT)  # the slope of the farther edge
+
+
+def test_who_walked_and_has_stopped_stands():
+    tracker = Tracker()
+    follow(tracker, walk, frames=14)
+    for k in range(14, 32):  # 1.5 m/s take 0.75 s at 2 m/s²
+        motion = tracker.update(np.array([walk(13 * DT)]), k * DT)
+    assert not motion.velocities.any()
 
 
 def test_what_is_faster_than_anyone_runs_is_no_person_to_remember():

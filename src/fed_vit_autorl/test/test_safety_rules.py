@@ -383,10 +383,26 @@ def test_in_the_middle_of_a_straight_lane_both_sides_have_the_same_room():
 
 @pytest.mark.parametrize(("lateral", "heading", "bend"), [(0.4, 0.0, 0.0), (-0.2, 0.05, 0.03), (0.0, -0.1, -0.02)])
 def test_the_steering_at_the_limit_ends_at_the_limit(lateral, heading, bend):
-    s = Situation(speed=10.0, on_route=on(lateral, heading), route_curvature=bend)
+    s = Situation(speed=10.0, on_route=on(lateral, heading), route_curvatures=(bend, bend))
     for angle, side in zip(lane(s, A).steering, (-0.75, 0.75), strict=True):
         curvature = math.tan(angle) / A.wheelbase
         assert lateral + math.tan(heading) * 12.0 + 0.5 * (curvature - bend) * 144.0 == pytest.approx(side)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_before_a_bend_begins_it_does_not_cut_the_corner(side):
+    # At 10 m/s: straight for 6 m, but a bend of 33 m over 12; 0.7 m to its inner side, where 0.75 are allowed.
+    s = Situation(speed=10.0, on_route=on(0.7 * side), route_curvatures=(0.0, 0.03 * side))
+    inwards = max(lane(s, A).steering, key=lambda angle: angle * side)
+    assert inwards == pytest.approx(side * math.atan(2.7 * 2.0 * 0.05 / 6.0**2))
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_where_the_horizons_exclude_each_other_the_near_one_has_the_last_word(side):
+    # Within 6 m it has to turn away from a bend that would need 0.05 1/m over 12.
+    s = Situation(speed=10.0, on_route=on(0.9 * side), route_curvatures=(0.0, 0.05 * side))
+    away = math.atan(2.7 * 2.0 * (0.75 - 0.9) / 6.0**2)
+    assert lane(s, A).steering == (pytest.approx(side * away), pytest.approx(side * away))
 
 
 def test_a_heading_across_the_lane_is_bounded():
@@ -416,8 +432,9 @@ def test_outside_its_lane_it_crawls_back(lateral, speed, acceleration):
 @pytest.mark.parametrize("speed", [8.0, 10.0])
 def test_where_the_bend_needs_more_than_the_speed_allows_it_slows_down(side, speed):
     # 0.7 m outside in a bend of 17 m: what keeps it within 0.75 m at the horizon needs 0.06 - 2 · 0.05 / L² 1/m.
-    s = Situation(speed=speed, on_route=on(-0.7 * side), route_curvature=0.06 * side)
+    s = Situation(speed=speed, on_route=on(-0.7 * side), route_curvatures=(0.06 * side, 0.06 * side))
     slower = math.sqrt(3.6 / (0.06 - 0.1 / (1.2 * speed) ** 2))
     assert lane(s, A).acceleration == pytest.approx(max((slower - speed) / 0.5, -4.0))
-    assert lane(replace(s, speed=8.0, route_curvature=-0.06 * side), A).acceleration == INF  # inside, there is room
+    inside = replace(s, speed=8.0, route_curvatures=(-0.06 * side, -0.06 * side))
+    assert lane(inside, A).acceleration == INF  # there is room
     assert lane(replace(s, speed=7.0), A).acceleration == INF  # 7² · 0.0586 is 2.9 m/s²

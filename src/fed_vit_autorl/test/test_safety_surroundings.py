@@ -164,6 +164,41 @@ def test_after_forgetting_nothing_is_there():
     assert seen.visible_way(AHEAD, math.inf) == math.inf
 
 
+# What is too low to be seen from so near
+
+LOW = 20.0, 0.0, 0.0, 0.8, 0.8, 0.6  # its top passes below the lowest beam where it is 3.6 m before the LiDAR
+
+
+def drive(*legs, boxes=(LOW,)):
+    """Surroundings of an ego that drives those legs (from, to) at 5 m/s; the boxes stand there during the first one."""
+    seen, stamp = Surroundings(SPEC.base_from_lidar, A), 0.0
+    for leg, (begin, end) in enumerate(legs):
+        for x in np.linspace(begin, end, round(abs(end - begin) / 0.25) + 1):
+            solids = np.array(boxes if leg == 0 else (), float).reshape(-1, 6)
+            points = LIDAR.scan((x, 0.0, 0.0), solids, np.random.default_rng(0))
+            seen.update(Scan(stamp, points), EgoState(stamp, (x, 0.0, 0.0), 0.0, 5.0))
+            stamp += DT
+    return seen.hazards(arc(Pose(x, 0.0, 0.0), 0.0, 10.0), 5.0)
+
+
+def test_what_stood_ahead_is_there_though_it_is_too_low_to_be_seen():
+    assert len(drive((15.6, 15.6)).way) == 0  # so near it is not seen
+    found = drive((8.0, 15.6))
+    assert found.way.tolist() == pytest.approx([19.6 - 15.6 - A.front], abs=0.1)
+    assert (found.along.tolist(), found.closing.tolist(), found.person.tolist()) == ([0.0], [0.0], [False])
+
+
+def test_it_stays_until_the_place_is_seen_again():
+    assert len(drive((8.0, 15.3), (15.3, 15.6)).way) == 1
+    assert len(drive((8.0, 15.3), (15.3, 12.0)).way) == 0
+
+
+def test_what_can_be_seen_is_not_remembered():
+    tall = 20.0, 0.0, 0.0, 0.8, 0.8, 1.7
+    assert len(drive((8.0, 15.3), boxes=(tall,)).way) == 1
+    assert len(drive((8.0, 15.3), (15.3, 15.5), boxes=(tall,)).way) == 0
+
+
 # The view
 
 

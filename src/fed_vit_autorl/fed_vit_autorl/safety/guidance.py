@@ -14,7 +14,7 @@ from fed_vit_autorl.reinforcement.route import Pose, Projection, Route, RouteRef
 from .assumptions import Assumptions
 from .corridor import MAX_HEADING_RAD, MAX_OFFSET_M
 from .reasons import Reason
-from .rules import lane_horizon
+from .rules import lane_horizons
 from .types import Proposal
 from .validation import path_fault
 
@@ -22,6 +22,7 @@ PURSUIT_S, PURSUIT_LEAST_M = 0.9, 4.0
 LOOK_BEHIND_M = 2.0
 LIMITS_AHEAD_M = np.arange(60.0)
 STRAIGHT_1_M, BEND_M = 1e-3, 3.0
+NO_BENDS = (0.0, 0.0)
 NO_LIMITS = (np.zeros(0), np.zeros(0))
 
 
@@ -34,7 +35,7 @@ class Guidance:
         near: arc length on it at which the ego was last seen [m]; None if not known.
         on_route: the ego seen from its route; None without a route, or far from it.
         off_route: far from its route.
-        route_curvature: of the route [1/m], from the ego to the lane's horizon.
+        route_curvatures: of the route [1/m], from the ego to each of the lane's horizons.
         speed_limits: (way [m], limit [m/s]) ahead, each (S,); in a bend what leaves room for corrections.
         faults: `path_invalid` where the proposal's path could not be used.
     """
@@ -43,7 +44,7 @@ class Guidance:
     near: float | None
     on_route: Projection | None
     off_route: bool
-    route_curvature: float
+    route_curvatures: tuple[float, float]
     speed_limits: tuple[NDArray[np.float64], NDArray[np.float64]]
     faults: tuple[Reason, ...]
 
@@ -102,13 +103,13 @@ class Guide:
             self._made_of, self._made = (proposal, planned_at), self._path(proposal, planned_at)
         path, faults = self._made
         if on_route is None:
-            return Guidance(path, None, None, route is not None, 0.0, NO_LIMITS, faults)
+            return Guidance(path, None, None, route is not None, NO_BENDS, NO_LIMITS, faults)
         limits = LIMITS_AHEAD_M, _limits(route.knots, on_route.s, self._a.bend_acceleration)
         reference, start = route, on_route.s
         if path is not None and self._agrees(path, route, on_route.s):
             reference, start = path, None
-        bend = mean_curvature(route.knots, on_route.s, lane_horizon(speed))
-        return Guidance(reference, start, on_route, False, bend, limits, faults)
+        bends = tuple(mean_curvature(route.knots, on_route.s, way) for way in lane_horizons(speed))
+        return Guidance(reference, start, on_route, False, bends, limits, faults)
 
     def steering(self, guidance: Guidance, pose: Pose, speed: float, otherwise: float) -> float:
         """Road-wheel angle [rad] towards the reference at the look-ahead distance d, atan(2 L y / d²) (pure pursuit).

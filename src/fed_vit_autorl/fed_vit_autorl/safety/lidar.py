@@ -62,6 +62,7 @@ class Obstacles:
         bins: int (N,) of azimuth in which each point lies, and
         distance: (N,) [m] how far it is (see `view.bearings`).
         sector_returns: int (72,) returns per 5° sector, ground included, counter-clockwise from straight back.
+        steepest: how far the LiDAR's lowest beam goes down [m] per metre.
     """
 
     points: NDArray[np.float32]
@@ -72,6 +73,7 @@ class Obstacles:
     bins: NDArray[np.int64]
     distance: NDArray[np.float64]
     sector_returns: NDArray[np.int64]
+    steepest: float
 
 
 def extract(points: NDArray[np.float32], base_from_lidar: NDArray[np.float64], assumptions: Assumptions) -> Obstacles:
@@ -89,8 +91,10 @@ def extract(points: NDArray[np.float32], base_from_lidar: NDArray[np.float64], a
     order, start, size, square = _grouped(standing, labels, clusters, *base_from_lidar[:2, 3])
     # Rain gives few returns close by, where anything solid gives many.
     solidity = size / np.maximum(assumptions.least_returns(square), 1.0)
-    returns = sector_returns(local - mount)
-    return Obstacles(standing, labels, order, start, solidity, *bearings(standing), returns)
+    seen = local - mount
+    return Obstacles(
+        standing, labels, order, start, solidity, *bearings(standing), sector_returns(seen), steepest(seen)
+    )
 
 
 @compiled(f"Tuple((float32[:, :], float32[:]))({_POINTS}, {_NUMBERS})")
@@ -267,6 +271,15 @@ def _grouped(points, labels, clusters, x, y):
         order[filled[label]] = i
         filled[label] += 1
     return order, start[1:], size[1:], square[1:]
+
+
+def steepest(points: NDArray[np.float32]) -> float:
+    """How far one beam in a hundred of those that gave the points (N, 3), seen from the sensor, goes down per metre."""
+    if not len(points):
+        return 0.0
+    slopes = -points[:, 2] / np.hypot(points[:, 0], points[:, 1])
+    last = len(slopes) - 1 - len(slopes) // 100
+    return max(float(np.partition(slopes, last)[last]), 0.0)
 
 
 @compiled(f"int64[:]({_POINTS})")

@@ -60,7 +60,7 @@ class Situation:
         scene_way: way [m] to the nearest road user that only the learned perception sees; inf if there is none.
         on_route: the ego seen from its route; None without one, or too far from it.
         off_route: too far from its route.
-        route_curvature: of the route [1/m], from the ego to the lane's horizon.
+        route_curvatures: of the route [1/m], from the ego to each of the lane's horizons.
         lights: on the route, as of now.
         speed_limits: (way [m], limit [m/s]) along the route ahead, each (S,).
     """
@@ -71,7 +71,7 @@ class Situation:
     scene_way: float = math.inf
     on_route: Projection | None = None
     off_route: bool = False
-    route_curvature: float = 0.0
+    route_curvatures: tuple[float, float] = (0.0, 0.0)
     lights: tuple[Light, ...] = ()
     speed_limits: tuple[NDArray[np.float64], NDArray[np.float64]] = (np.zeros(0), np.zeros(0))
 
@@ -210,13 +210,14 @@ def speed_limit(s: Situation, a: Assumptions) -> Constraint | None:
     return Constraint(Reason.SPEED_LIMIT, max((allowed - s.speed) / SPEED_RESPONSE_S, -a.comfortable_brake))
 
 
-def lane_horizon(speed: float) -> float:
-    """How far [m] ahead the lane rule looks."""
-    return max(speed * LANE_HORIZON_S, LANE_HORIZON_M)
+def lane_horizons(speed: float) -> tuple[float, float]:
+    """How far [m] ahead the lane rule looks: half of the way, because of bends that begin on it, and all of it."""
+    way = max(speed * LANE_HORIZON_S, LANE_HORIZON_M)
+    return max(0.5 * way, LANE_HORIZON_M), way
 
 
 def lane(s: Situation, a: Assumptions) -> Constraint | None:
-    """Steering that keeps the ego within 1.0 m of its route at the horizon, L metres on.
+    """Steering that keeps the ego within 1.0 m of its route at the horizons, L metres on.
 
     e(L) = e + ψ L + (κ - κ_route) L² / 2 stays within ± (1.0 - reserve), solved for κ; from outside it returns.
     Off the route neither limits nor bends are known (or the localisation is wrong): it crawls. Where the angle that is
@@ -225,12 +226,12 @@ def lane(s: Situation, a: Assumptions) -> Constraint | None:
     if s.on_route is None:
         return Constraint(Reason.LANE_DEVIATION, _crawl(s, a)) if s.off_route else None
     e, psi = s.on_route.lateral, s.on_route.heading_error
-    horizon = lane_horizon(s.speed)
-    bound = a.max_lane_deviation - a.lane_reserve
-    drift = e + math.tan(min(max(psi, -1.0), 1.0)) * horizon
-    low, high = (
-        math.atan(a.wheelbase * (s.route_curvature + 2.0 * (side * bound - drift) / horizon**2)) for side in (-1.0, 1.0)
-    )
+    bound, slope = a.max_lane_deviation - a.lane_reserve, math.tan(min(max(psi, -1.0), 1.0))
+    low, high = -math.inf, math.inf
+    for way, bend in zip(lane_horizons(s.speed), s.route_curvatures, strict=True):
+        lowest, highest = (bend + 2.0 * (side * bound - e - slope * way) / way**2 for side in (-1.0, 1.0))
+        low = min(max(low, math.atan(a.wheelbase * lowest)), high)
+        high = max(min(high, math.atan(a.wheelbase * highest)), low)
     acceleration = math.inf if abs(e) <= a.max_lane_deviation else _crawl(s, a)
     needed = max(low, -high)
     if needed > steering_range(s.speed, a):

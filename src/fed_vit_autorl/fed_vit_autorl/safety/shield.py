@@ -157,7 +157,7 @@ class SafetyShield:
             speed=speed,
             on_route=guidance.on_route,
             off_route=guidance.off_route,
-            route_curvature=guidance.route_curvature,
+            route_curvatures=guidance.route_curvatures,
             lights=_lights(inputs, speed, now, a),
             speed_limits=guidance.speed_limits,
         )

@@ -8,6 +8,7 @@ from fed_vit_autorl.data.sample import EgoState
 from fed_vit_autorl.reinforcement.route import Pose, to_map
 
 from .assumptions import Assumptions
+from .beneath import Beneath
 from .corridor import WAY, Corridor, X, Y, contacts
 from .frontier import Edge, closing
 from .lidar import Obstacles, boxes, extract, thin
@@ -28,6 +29,7 @@ EDGE_M, PART_EDGE_M = 2.5, 4.0
 STEPPING_S = 0.2  # an edge is not found in every scan
 
 
+_SEEN = "Array(float32, 2, 'A', readonly=True)"
 FAST, FRESH = 0, 2  # columns of velocities (x, y) [m/s] over 0.35 s and over 0.15 s
 SEEN, SMALL, STANDS, HURRY, MARGIN = range(4, 9)
 _KNOWN, _PLACE = "float64[:, ::1]", "UniTuple(float64, 3)"
@@ -69,6 +71,21 @@ def _kept(points, labels, bins, distance, there):
     those = np.flatnonzero(there[labels])
     nearest, kept = view(bins[those], distance[those]), those[thin(points[those])]
     return points[kept], labels[kept], nearest
+
+
+@compiled(f"float64[:, ::1](float64[:, :], int64[:], {_KNOWN}, {_SEEN}, int64[:], float64)")
+def _low(points, labels, known, seen, seen_labels, height):
+    """Points (N, 3) of what stands and is lower than `height` [m] as a whole, which is the third coordinate."""
+    top = np.full(len(known), -np.inf)
+    for i in range(len(seen)):
+        top[seen_labels[i]] = max(top[seen_labels[i]], seen[i, 2])
+    low, count = np.empty((len(points), 3)), 0
+    for i in range(len(points)):
+        label = labels[i]
+        if known[label, STANDS] > 0.0 and top[label] < height:
+            low[count, 0], low[count, 1], low[count, 2] = points[i, 0], points[i, 1], top[label]
+            count += 1
+    return low[:count]
 
 
 @compiled(
@@ -230,13 +247,14 @@ class Surroundings:
 
     def __init__(self, base_from_lidar: NDArray[np.float64], assumptions: Assumptions) -> None:
         self._base_from_lidar, self._a = base_from_lidar, assumptions
-        self._tracker, self._recent = Tracker(), Recent()
+        self._tracker, self._recent, self._beneath = Tracker(), Recent(), Beneath()
         self.forget()
 
     def forget(self) -> None:
         """Nothing is known any more."""
         self._tracker.reset()
         self._recent.reset()
+        self._beneath.reset()
         self._looked: tuple[Scan | None, Obstacles | None] = (None, None)
         self._points, self._labels, self._known = np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros((1, 9))
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
@@ -262,6 +280,7 @@ class Surroundings:
         self._points, self._labels, self._nearest = kept
         self._recent.update(Past(self._points, self._pose, scan.stamp, self._nearest))
         self._remember(motion, scan.stamp)
+        self._add_low(found)
         self._steps = None
         self._edges = np.zeros(len(self._known))  # of who is not seen there is none
         self._edges[: len(there)] = np.nan
@@ -280,6 +299,18 @@ class Surroundings:
         hurry = np.concatenate((np.ones(len(stepping)), motion.hurry))
         pose, seen = (self._pose.x, self._pose.y, self._pose.yaw), (self._points, self._labels, self._known)
         self._points, self._labels, self._known = _with_walkers(*seen, places, walks, hurry, pose, self._nearest)
+
+    def _add_low(self, found: Obstacles) -> None:
+        """Adds what stands and is too low to be seen now, as one cluster."""
+        *mount, height = self._base_from_lidar[:3, 3]
+        low = _low(self._points, self._labels, self._known, found.points, found.labels, height)
+        places = self._beneath.update(low, (*to_map(np.array(mount), self._pose).tolist(), height), found.steepest)
+        if len(places):
+            stands = np.zeros((1, 9))
+            stands[0, [SEEN, HURRY, MARGIN]] = HISTORY, 1.0, self._known[0, MARGIN]
+            self._points = np.concatenate((self._points, places))
+            self._labels = np.concatenate((self._labels, np.full(len(places), len(self._known))))
+            self._known = np.concatenate((self._known, stands))
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
         """What of it matters to the corridor: a row per cluster that is near it or is stepped out of.
@@ -301,7 +332,7 @@ class Surroundings:
         if len(new):
             edge = Edge(points[first[new]], *found[[HEADING, SIDE, GAP, ALONG]][:, new])
             found[EDGE, new] = self._edges[rows[new]] = closing(self._recent, edge, self._a.lidar_column)
-        if first_way:
+        if first_way and len(rows):
             stepping = _stepping(self._recent.latest.stamp, points, rows, first, found, known)
             self._stepping = np.concatenate((self._stepping, stepping))
         return Hazards(way, found[GAP], found[ABREAST], *_with_edges(found))

@@ -18,10 +18,11 @@ PERSON_M, STILL_M_S, REMEMBER_S = 1.0, 0.4, 1.5
 COLUMN_M = 0.1  # returns of one column of the LiDAR, with their noise, are no farther apart
 SURE_M_S = 0.8  # the direction of a slower walk is half noise
 HURRY_M_S = 2.2  # Euro NCAP's adult runs at 8 km/h
+WALK_BRAKE, CLEAR_SCANS = 2.0, 6  # m/s²; who walked in so many scans does not stop faster
 RUN_M_S = 4.0  # what is faster is a part of a vehicle
 
 
-_BOXES, _STAMPS, _PLANE, _COUNT, _FLAGS = "f8[:, :, ::1]", "f8[:, ::1]", "f8[:, :]", "i8[::1]", "b1[::1]"
+_BOXES, _STAMPS, _PLANE, _COUNT = "f8[:, :, ::1]", "f8[:, ::1]", "f8[:, :]", "i8[::1]"
 
 
 @compiled("f8(f8[:])")
@@ -30,7 +31,7 @@ def extent(box):
     return max(box[2] - box[0], box[3] - box[1])
 
 
-@compiled(f"f8[:, ::1](f8[:, ::1], f8, {_BOXES}, {_STAMPS}, {_PLANE}, {_FLAGS})")
+@compiled(f"f8[:, ::1](f8[:, ::1], f8, {_BOXES}, {_STAMPS}, {_PLANE}, {_COUNT})")
 def _costs(boxes, stamp, tracks, stamps, velocity, walked):
     """(C, T) [m] how badly each box fits each track: the distance of the edges, at most `FAR_M`."""
     cost = np.empty((len(boxes), len(tracks)))
@@ -46,7 +47,7 @@ def _costs(boxes, stamp, tracks, stamps, velocity, walked):
                 near += min(low, high)
                 total += low + high
             # Who walks and stands before a vehicle is one cluster with it, but has not become one.
-            cost[c, t] = FAR_M if wide and walked[t] else min(near + 0.1 * total, FAR_M)
+            cost[c, t] = FAR_M if wide and walked[t] > 0 else min(near + 0.1 * total, FAR_M)
     return cost
 
 
@@ -83,56 +84,63 @@ def _velocity(history, stamps, count):
 
 
 @compiled(
-    f"Tuple((f8[:, :, ::1], f8[:, ::1], i8[::1], f8[:, :, ::1]))"
-    f"(f8[:, ::1], f8, i8[::1], {_BOXES}, {_STAMPS}, {_COUNT}, {_PLANE}, {_FLAGS})"
+    f"Tuple((f8[:, :, ::1], f8[:, ::1], i8[::1], f8[:, :, ::1], i8[::1]))"
+    f"(f8[:, ::1], f8, i8[::1], {_BOXES}, {_STAMPS}, {_COUNT}, {_PLANE}, {_COUNT})"
 )
 def _follow(boxes, stamp, track_of, old_boxes, old_stamps, old_count, old_velocity, old_walked):
-    """Boxes, stamps, number of scans and velocities (2, T, 2) of the tracks: first those of the boxes at hand, then
-    those that are not seen now and not forgotten yet.
+    """Boxes, stamps, number of scans and velocities (2, T, 2) of the tracks, and for how many scans they walked until now:
+    first those of the boxes at hand, then those that are not seen now and not forgotten yet.
     """
     seen, free = len(boxes), np.ones(len(old_boxes), np.bool_)
     for c in range(seen):
         if track_of[c] >= 0:
             free[track_of[c]] = False
     for t in range(len(old_boxes)):
-        free[t] &= old_stamps[t, 0] > stamp - (REMEMBER_S if old_walked[t] else FORGET_S)
+        free[t] &= old_stamps[t, 0] > stamp - (REMEMBER_S if old_walked[t] > 0 else FORGET_S)
     kept = np.flatnonzero(free)[: MAX_TRACKS - seen]
     size = seen + len(kept)
     history, stamps = np.zeros((size, HISTORY, 4)), np.full((size, HISTORY), -np.inf)
-    count, velocities = np.ones(size, np.int64), np.zeros((2, size, 2))
+    count, velocities, walked = np.ones(size, np.int64), np.zeros((2, size, 2)), np.zeros(size, np.int64)
     for c in range(seen):
         history[c, 0], stamps[c, 0], t = boxes[c], stamp, track_of[c]
         if t >= 0:
             history[c, 1:], stamps[c, 1:] = old_boxes[t, :-1], old_stamps[t, :-1]
-            count[c] = min(old_count[t] + 1, HISTORY)
+            count[c], walked[c] = min(old_count[t] + 1, HISTORY), old_walked[t]
         for window in range(2):
             velocities[window, c] = _velocity(history[c], stamps[c], min(count[c], RECENT if window else HISTORY))
+        if walked[c] >= CLEAR_SCANS:
+            # What falls faster are the edges of something else that hides it or is one cluster with it.
+            speed = np.hypot(old_velocity[t, 0], old_velocity[t, 1])
+            least = max(speed - WALK_BRAKE * (stamp - old_stamps[t, 0]), 0.0)
+            if np.hypot(velocities[0, c, 0], velocities[0, c, 1]) < least:
+                velocities[:, c] = least / speed * old_velocity[t]
     for i in range(len(kept)):
         row, t = seen + i, kept[i]
         history[row], stamps[row], count[row] = old_boxes[t], old_stamps[t], old_count[t]
-        velocities[0, row] = old_velocity[t]
-    return history, stamps, count, velocities
+        velocities[0, row], walked[row] = old_velocity[t], old_walked[t]
+    return history, stamps, count, velocities, walked
 
 
-@compiled(f"b1[::1]({_BOXES}, {_COUNT}, {_PLANE})")
-def _walks(boxes, count, velocity):
-    """Tracks (T,) of a person's size that had moved for long when they were last seen.
+@compiled(f"i8[::1]({_BOXES}, {_COUNT}, {_PLANE}, {_COUNT})")
+def _walks(boxes, count, velocity, before):
+    """For how many scans (T,) those of a person's size had moved that had done so when last seen, `before` this one.
 
     A single column of returns is what is left of a vehicle's side at a slant; it moves as the ego does.
     """
-    walks = np.zeros(len(boxes), np.bool_)
+    walks = np.zeros(len(boxes), np.int64)
     for t in range(len(boxes)):
         speed = np.hypot(velocity[t, 0], velocity[t, 1])
         if count[t] == HISTORY and STILL_M_S < speed < RUN_M_S and extent(boxes[t, 0]) < PERSON_M:
             for i in range(HISTORY):
-                walks[t] |= extent(boxes[t, i]) > COLUMN_M
+                if extent(boxes[t, i]) > COLUMN_M:
+                    walks[t] = before[t] + 1
     return walks
 
 
-@compiled(f"Tuple((f8[:, ::1], f8[:, ::1], f8[::1]))(i8, f8, {_BOXES}, {_STAMPS}, {_PLANE}, {_FLAGS})")
+@compiled(f"Tuple((f8[:, ::1], f8[:, ::1], f8[::1]))(i8, f8, {_BOXES}, {_STAMPS}, {_PLANE}, {_COUNT})")
 def _hidden(seen, stamp, boxes, stamps, velocity, walked):
     """Boxes (H, 4), velocities (H, 2) and hurry (H,) of the tracks from `seen` on that walked (see `Motion`)."""
-    those = seen + np.flatnonzero(walked[seen:])
+    those = seen + np.flatnonzero(walked[seen:] > 0)
     speed = np.array([np.hypot(velocity[t, 0], velocity[t, 1]) for t in those])
     runs = np.flatnonzero((speed > SURE_M_S) & (speed < HURRY_M_S))
     those, hurry = np.append(those, those[runs]), np.append(np.ones(len(those)), HURRY_M_S / speed[runs])
@@ -177,7 +185,7 @@ class Tracker:
         # Boxes (T, HISTORY, 4) and stamps (T, HISTORY) of each track, the latest first.
         self._boxes, self._stamps = np.zeros((0, HISTORY, 4)), np.zeros((0, HISTORY))
         self._count, self._velocity = np.zeros(0, np.int64), np.zeros((0, 2))
-        self._walked = np.zeros(0, np.bool_)
+        self._walked = np.zeros(0, np.int64)
 
     @property
     def size(self) -> int:
@@ -193,8 +201,8 @@ class Tracker:
             rows, columns = linear_sum_assignment(cost)
             _assign(boxes, stamp, cost, rows, columns, self._stamps, track_of)
         before = self._boxes, self._stamps, self._count, self._velocity, self._walked
-        history, stamps, count, velocities = _follow(boxes, stamp, track_of, *before)
+        history, stamps, count, velocities, walked = _follow(boxes, stamp, track_of, *before)
         self._boxes, self._stamps, self._count, self._velocity = history, stamps, count, velocities[0]
-        self._walked = _walks(history, count, self._velocity)
+        self._walked = _walks(history, count, self._velocity, walked)
         hidden, walk, hurry = _hidden(len(boxes), stamp, history, stamps, self._velocity, self._walked)
         return Motion(velocities[:, : len(boxes)], count[: len(boxes)], hidden, walk, hurry)

@@ -1,0 +1,57 @@
+"""What is too low to be seen from so near."""
+
+import numpy as np
+import pytest
+
+from fed_vit_autorl.safety.beneath import MAX_POINTS, Beneath
+
+HEIGHT, STEEPEST = 1.9, 0.4
+NOTHING = np.zeros((0, 3))
+
+
+def at(x):
+    """The LiDAR at that x [m]."""
+    return x, 0.0, HEIGHT
+
+
+def remembered(place, x):
+    """What is remembered of a place (x, y, top) seen from the origin when the LiDAR is at `x` and sees nothing."""
+    beneath = Beneath()
+    beneath.update(np.array([place]), at(0.0), STEEPEST)
+    return beneath.update(NOTHING, at(x), STEEPEST).tolist()
+
+
+# A top of 0.8 m is seen by the lowest beam from (1.9 - 0.8) / 0.4 = 2.75 m on, and 0.1 m is for errors: 3 m.
+@pytest.mark.parametrize(("x", "there"), [(2.9, False), (3.1, True), (8.9, True), (9.1, False)])
+def test_it_is_there_while_the_lowest_beam_passes_over_it(x, there):
+    assert remembered((6.0, 0.0, 0.8), x) == ([[6.0, 0.0]] if there else [])
+
+
+def test_where_it_was_seen_first_counts_though_more_of_it_is_seen_later():
+    beneath = Beneath()
+    for x, place in ((0.0, 6.0), (3.2, 6.2), (3.4, 6.4), (4.0, 6.6)):  # the beam passes over its top, to the far edge
+        found = beneath.update(np.array([[place, 0.0, 0.8]]), at(x), STEEPEST)
+    assert found.tolist() == [[6.0, 0.0], [6.4, 0.0]]  # 6.2 and 6.6 are nearer than 0.3 m to those
+
+
+def test_it_stays_scan_after_scan_and_is_forgotten_on_demand():
+    beneath = Beneath()
+    beneath.update(np.array([[6.0, 0.0, 0.8]]), at(0.0), STEEPEST)
+    for x in np.linspace(3.2, 6.0, 50):
+        assert len(beneath.update(NOTHING, at(x), STEEPEST)) == 1
+    beneath.reset()
+    assert len(beneath.update(NOTHING, at(6.0), STEEPEST)) == 0
+
+
+def test_without_a_beam_downwards_nothing_low_is_seen_to_have_gone():
+    beneath = Beneath()
+    beneath.update(np.array([[6.0, 0.0, 0.8]]), at(0.0), STEEPEST)
+    assert len(beneath.update(NOTHING, at(-50.0), 0.0)) == 1
+
+
+def test_its_memory_is_bounded():
+    beneath = Beneath()
+    for k in range(4):
+        low = np.stack((np.full(100, 6.0), 0.5 * np.arange(100) + 100.0 * k, np.zeros(100)), axis=-1)
+        beneath.update(low, at(6.0), 0.0)
+    assert len(beneath.update(NOTHING, at(6.0), 0.0)) == MAX_POINTS
