@@ -88,8 +88,9 @@ def _velocity(history, stamps, count):
     f"(f8[:, ::1], f8, i8[::1], {_BOXES}, {_STAMPS}, {_COUNT}, {_PLANE}, {_COUNT})"
 )
 def _follow(boxes, stamp, track_of, old_boxes, old_stamps, old_count, old_velocity, old_walked):
-    """Boxes, stamps, number of scans and velocities (2, T, 2) of the tracks, and for how many scans they walked until now:
-    first those of the boxes at hand, then those that are not seen now and not forgotten yet.
+    """Boxes, stamps, number of scans and velocities (2, T, 2) of the tracks, and for how many scans they had walked.
+
+    First come those of the boxes at hand, then those that are not seen now and not forgotten yet.
     """
     seen, free = len(boxes), np.ones(len(old_boxes), np.bool_)
     for c in range(seen):
