@@ -9,7 +9,8 @@ from fed_vit_autorl.data.sample import EgoState
 from fed_vit_autorl.reinforcement.route import Pose
 from fed_vit_autorl.safety.assumptions import Assumptions
 from fed_vit_autorl.safety.corridor import arc
-from fed_vit_autorl.safety.surroundings import CROSSING_SCANS, Surroundings
+from fed_vit_autorl.safety.known import CROSSING_SCANS
+from fed_vit_autorl.safety.surroundings import Surroundings
 from fed_vit_autorl.safety.types import Scan
 from fed_vit_autorl.simulation.lidar import LidarSpec
 from fed_vit_autorl.simulation.raybox import BoxLidar

@@ -11,110 +11,37 @@ from .assumptions import Assumptions
 from .beneath import Beneath
 from .corridor import WAY, Corridor, X, Y, contacts
 from .frontier import Edge, closing
-from .lidar import Obstacles, boxes, extract, thin
+from .known import (
+    COLUMNS,
+    CROSSING_SCANS,
+    FAST,
+    FRESH,
+    HURRY,
+    KNOWN,
+    MARGIN,
+    SEEN,
+    SMALL,
+    STANDS,
+    believed,
+    kept_points,
+    low_points,
+    with_standing,
+    with_walkers,
+)
+from .lidar import Obstacles, boxes, extract
 from .recent import Past, Recent
 from .rules import Hazards
 from .stepping import stepped
-from .tracker import HISTORY, PERSON_M, RUN_M_S, STILL_M_S, Motion, Tracker, extent
+from .tracker import RUN_M_S, STILL_M_S, Motion, Tracker
 from .types import Scan
-from .view import BINS, TOLERANCE_M, behind, sight, view
+from .view import BINS, TOLERANCE_M, sight
 
-MAX_EXTENT_M = 13.0
-SOLID = 2.0
-TRUSTED_SCANS = 4
-CROSSING_SCANS = 6
-REGION_M = 12.0
 VIEW_NOISE = 0.05
 EDGE_M, PART_EDGE_M = 2.5, 4.0
 STEPPING_S = 0.2  # an edge is not found in every scan
 
 
-_SEEN = "Array(float32, 2, 'A', readonly=True)"
-FAST, FRESH = 0, 2  # columns of velocities (x, y) [m/s] over 0.35 s and over 0.15 s
-SEEN, SMALL, STANDS, HURRY, MARGIN = range(4, 9)
-_KNOWN, _PLACE = "float64[:, ::1]", "UniTuple(float64, 3)"
-
-
-@compiled(f"Tuple(({_KNOWN}, boolean[::1]))(float64[:, :], float64[:], float64[:, :, :], int64[:], float64)")
-def _believed(outlines, solidity, velocities, scans, touching):
-    """What is known (1 + C, 9) of C clusters, by label (0: none), and whether each is there at all: solid ones at once,
-    meagre ones in their second scan, spray never.
-
-    Columns: two velocities, scans, whether it is small, whether it is known to stand, how many times faster it is taken
-    to be than it looked, and the margin [m] around the corridor within which it matters. Velocities of what is new, or
-    too long to be a vehicle, count as 0: of a long wall both ends move with the range of sight.
-    """
-    size = len(outlines) + 1
-    known, there = np.zeros((size, 9)), np.zeros(size, np.bool_)
-    known[0, HURRY], known[0, MARGIN], there[0] = 1.0, touching, True
-    for c in range(1, size):
-        length, row = extent(outlines[c - 1]), known[c]
-        row[SEEN], row[HURRY], row[MARGIN] = scans[c - 1], 1.0, touching
-        row[SMALL] = 1.0 if length < PERSON_M else 0.0
-        still = np.hypot(velocities[0, c - 1, 0], velocities[0, c - 1, 1]) <= STILL_M_S
-        row[STANDS] = 1.0 if still and scans[c - 1] >= HISTORY else 0.0
-        there[c] = solidity[c - 1] >= SOLID or (solidity[c - 1] >= 1.0 and scans[c - 1] > 1)
-        if length <= MAX_EXTENT_M and scans[c - 1] >= TRUSTED_SCANS:
-            for axis in range(2):
-                row[FAST + axis], row[FRESH + axis] = velocities[0, c - 1, axis], velocities[1, c - 1, axis]
-        # What stands still matters where the body may touch it; only who moves has to be seen coming.
-        if np.hypot(row[FAST], row[FAST + 1]) > STILL_M_S:
-            row[MARGIN] = REGION_M
-    return known, there
-
-
-@compiled(
-    "Tuple((float64[:, ::1], int64[::1], float64[::1]))(float64[:, ::1], int64[:], int64[:], float64[:], boolean[:])"
-)
-def _kept(points, labels, bins, distance, there):
-    """Points (K, 2) and labels (K,) of those who are there, one per cell, and how far the view of all of them goes."""
-    those = np.flatnonzero(there[labels])
-    nearest, kept = view(bins[those], distance[those]), those[thin(points[those])]
-    return points[kept], labels[kept], nearest
-
-
-@compiled(f"float64[:, ::1](float64[:, :], int64[:], {_KNOWN}, {_SEEN}, int64[:], float64)")
-def _low(points, labels, known, seen, seen_labels, height):
-    """Points (N, 3) of what stands and is lower than `height` [m] as a whole, which is the third coordinate."""
-    top = np.full(len(known), -np.inf)
-    for i in range(len(seen)):
-        top[seen_labels[i]] = max(top[seen_labels[i]], seen[i, 2])
-    low, count = np.empty((len(points), 3)), 0
-    for i in range(len(points)):
-        label = labels[i]
-        if known[label, STANDS] > 0.0 and top[label] < height:
-            low[count, 0], low[count, 1], low[count, 2] = points[i, 0], points[i, 1], top[label]
-            count += 1
-    return low[:count]
-
-
-@compiled(
-    f"Tuple((float64[:, ::1], int64[::1], {_KNOWN}))"
-    f"(float64[:, ::1], int64[::1], {_KNOWN}, float64[:, :], float64[:, :], float64[:], {_PLACE}, float64[:])"
-)
-def _with_walkers(points, labels, known, places, walks, hurry, pose, nearest):
-    """Points, labels and what is known, with who walks (W, 2) and is not seen now as clusters of their own.
-
-    Those whose place is in view and empty are left out.
-    """
-    count, size = len(known), len(points)
-    with_points, with_labels = np.empty((size + len(places), 2)), np.empty(size + len(places), np.int64)
-    with_known = np.zeros((count + len(places), 9))
-    with_points[:size], with_labels[:size], with_known[:count] = points, labels, known
-    for w in range(len(places)):
-        if behind(places[w, 0], places[w, 1], pose[0], pose[1], pose[2], nearest) >= TOLERANCE_M:
-            continue
-        row = with_known[count]
-        for axis in range(2):
-            with_points[size, axis] = places[w, axis]
-            row[FAST + axis] = row[FRESH + axis] = walks[w, axis]
-        row[SEEN], row[SMALL], row[HURRY], row[MARGIN] = CROSSING_SCANS, 1.0, hurry[w], REGION_M
-        with_labels[size] = count
-        size, count = size + 1, count + 1
-    return with_points[:size], with_labels[:size], with_known[:count]
-
-
-@compiled(f"int64[::1](float64[:, :], int64[:], {_KNOWN}, float64[:, :])")
+@compiled(f"int64[::1](float64[:, :], int64[:], {KNOWN}, float64[:, :])")
 def _near(points, labels, known, poses):
     """Indices of the points (N, 2) in the rectangle around the poses, widened by the margin of their label."""
     low_x, high_x, low_y, high_y = np.inf, -np.inf, np.inf, -np.inf
@@ -130,7 +57,7 @@ def _near(points, labels, known, poses):
     return near[:count]
 
 
-@compiled(f"int64[::1](int64[:], {_KNOWN}, float64[:], float64[:])")
+@compiled(f"int64[::1](int64[:], {KNOWN}, float64[:], float64[:])")
 def _beside(labels, known, way, gap):
     """Indices of the points of what stands beside the corridor."""
     found, count = np.empty(len(labels), np.int64), 0
@@ -163,7 +90,7 @@ def _parts(labels, count, way, gap, steps):
 GAP, ABREAST, ALONG, CLOSING, HEADING, SIDE, PERSON, BESIDE, EDGE = range(9)
 
 
-@compiled(f"float64[:, ::1](int64[:], int64[:], float64[:], float64[:, :], float64[:], float64[:], {_KNOWN}, float64)")
+@compiled(f"float64[:, ::1](int64[:], int64[:], float64[:], float64[:, :], float64[:], float64[:], {KNOWN}, float64)")
 def _motion(rows, first, way, met, steps, edges, known, ego_speed):
     """(9, R): of each row its gap, way abreast and speeds along and towards the corridor as in `Hazards`, as far as
     clusters tell; the corridor's direction [rad] there and the side it is on; whether it is of a person's size, whether
@@ -214,7 +141,7 @@ def _with_edges(found):
     return along, closing, person
 
 
-@compiled(f"float64[:, ::1](float64, float64[:, :], int64[:], int64[:], float64[:, ::1], {_KNOWN})")
+@compiled(f"float64[:, ::1](float64, float64[:, :], int64[:], int64[:], float64[:, ::1], {KNOWN})")
 def _stepping(stamp, points, rows, first, found, known):
     """Who steps out of what stands, (W, 5): `stamp` [s], the place [m] and the velocity [m/s]."""
     walkers, count = np.empty((len(rows), 5)), 0
@@ -256,7 +183,7 @@ class Surroundings:
         self._recent.reset()
         self._beneath.reset()
         self._looked: tuple[Scan | None, Obstacles | None] = (None, None)
-        self._points, self._labels, self._known = np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros((1, 9))
+        self._points, self._labels, self._known = np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros((1, COLUMNS))
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
         self._edges, self._steps = np.zeros(1), None
         self._stepping = np.zeros((0, 5))  # stamp [s], place [m], velocity [m/s]
@@ -275,8 +202,8 @@ class Surroundings:
         outlines = boxes(points, found.order, found.start)
         motion = self._tracker.update(outlines, scan.stamp)
         touching = self._a.front + self._a.half_width + self._a.lateral_clearance
-        self._known, there = _believed(outlines, found.solidity, motion.velocities, motion.seen, touching)
-        kept = _kept(points, found.labels, found.bins, found.distance, there)
+        self._known, there = believed(outlines, found.solidity, motion.velocities, motion.seen, touching)
+        kept = kept_points(points, found.labels, found.bins, found.distance, there)
         self._points, self._labels, self._nearest = kept
         self._recent.update(Past(self._points, self._pose, scan.stamp, self._nearest))
         self._remember(motion, scan.stamp)
@@ -298,19 +225,16 @@ class Surroundings:
         walks = np.concatenate((stepping[:, 3:], motion.walk))
         hurry = np.concatenate((np.ones(len(stepping)), motion.hurry))
         pose, seen = (self._pose.x, self._pose.y, self._pose.yaw), (self._points, self._labels, self._known)
-        self._points, self._labels, self._known = _with_walkers(*seen, places, walks, hurry, pose, self._nearest)
+        self._points, self._labels, self._known = with_walkers(*seen, places, walks, hurry, pose, self._nearest)
 
     def _add_low(self, found: Obstacles) -> None:
         """Adds what stands and is too low to be seen now, as one cluster."""
         *mount, height = self._base_from_lidar[:3, 3]
-        low = _low(self._points, self._labels, self._known, found.points, found.labels, height)
+        low = low_points(self._points, self._labels, self._known, found.points, found.labels, height)
         places = self._beneath.update(low, (*to_map(np.array(mount), self._pose).tolist(), height), found.steepest)
         if len(places):
-            stands = np.zeros((1, 9))
-            stands[0, [SEEN, HURRY, MARGIN]] = HISTORY, 1.0, self._known[0, MARGIN]
-            self._points = np.concatenate((self._points, places))
-            self._labels = np.concatenate((self._labels, np.full(len(places), len(self._known))))
-            self._known = np.concatenate((self._known, stands))
+            seen = self._points, self._labels, self._known
+            self._points, self._labels, self._known = with_standing(*seen, places)
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
         """What of it matters to the corridor: a row per cluster that is near it or is stepped out of.
