@@ -27,6 +27,13 @@ def test_it_is_there_while_the_lowest_beam_passes_over_it(x, there):
     assert remembered((6.0, 0.0, 0.8), x) == ([[6.0, 0.0]] if there else [])
 
 
+@pytest.mark.parametrize(("seen_from", "there"), [(-0.9, True), (-1.1, False)])
+def test_what_is_far_is_seen_once_more_before_it_is_beneath(seen_from, there):
+    beneath = Beneath()  # 3 m, and 4 m that it may drive until then
+    beneath.update(np.array([[6.0, 0.0, 0.8]]), at(seen_from), STEEPEST)
+    assert bool(len(beneath.update(NOTHING, at(3.1), STEEPEST))) is there
+
+
 def test_where_it_was_seen_first_counts_though_more_of_it_is_seen_later():
     beneath = Beneath()
     for x, place in ((0.0, 6.0), (3.2, 6.2), (3.4, 6.4), (4.0, 6.6)):  # the beam passes over its top, to the far edge

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from fed_vit_autorl.compiled import compiled
 
 SAME_M, MARGIN_M = 0.3, 0.1
+NEXT_M = 4.0  # driven until the next scan or the one after
 MAX_POINTS = 256
 _POINTS = "float64[:, ::1]"
 
@@ -15,19 +16,20 @@ def _known(kept, low, lidar, steepest):
     """Points (N, 3): first those kept over which the lowest beam passes, and their number, then the `low` ones that are
     not near any of them.
     """
-    known, hidden = np.empty((len(kept) + len(low), 3)), 0
-    for x, y, top in kept:
-        if top <= lidar[2] - steepest * np.hypot(x - lidar[0], y - lidar[1]) + MARGIN_M:
-            known[hidden, 0], known[hidden, 1], known[hidden, 2] = x, y, top
-            hidden += 1
-    count = hidden
-    for point in low:
-        near = False
-        for i in range(hidden):
-            near |= np.hypot(known[i, 0] - point[0], known[i, 1] - point[1]) < SAME_M
-        if not near:
-            known[count] = point
-            count += 1
+    known, count, hidden = np.empty((len(kept) + len(low), 3)), 0, 0
+    for kind, points in enumerate((kept, low)):
+        for x, y, top in points:
+            distance, near = np.hypot(x - lidar[0], y - lidar[1]), False
+            # Of what is seen now, only that over which it may pass before the next scan.
+            if steepest * (distance - kind * NEXT_M) >= lidar[2] - top + MARGIN_M:
+                continue
+            for i in range(hidden):
+                near |= np.hypot(known[i, 0] - x, known[i, 1] - y) < SAME_M
+            if not near:
+                known[count, 0], known[count, 1], known[count, 2] = x, y, top
+                count += 1
+        if kind == 0:
+            hidden = count
     return known[: min(count, MAX_POINTS)], min(hidden, MAX_POINTS)
 
 
