@@ -397,6 +397,7 @@ def test_a_log_that_is_none_is_refused(tmp_path):
         170489,
         170691,
         170992,
+        172058,
     ],
 )
 def test_drives_of_the_campaign_that_ended_in_a_collision(number):
@@ -423,6 +424,7 @@ def test_drives_of_the_campaign_that_ended_in_a_collision(number):
     # 170489: it drove on into what had become too low to be seen.
     # 170691: it cut a corner that began on its way to the horizon.
     # 170992: who walked and was hidden bit by bit seemed to slow down.
+    # 172058: who walked behind parked cars for longer than it was remembered.
     # 5006, 6386: who walked behind oncoming traffic, or was one cluster with it, was a stranger on coming out.
     with WORLDS["boxes"].open(number) as world:
         assert episode.run(world, number).at_fault == []

@@ -14,7 +14,7 @@ RECENT = 4
 GATE_M, SMALL_GATE_M, SMALL_M = 2.5, 0.6, 0.3
 FAR_M = 4.0 * GATE_M
 FORGET_S = 0.35
-PERSON_M, STILL_M_S, REMEMBER_S = 1.0, 0.4, 1.5
+PERSON_M, STILL_M_S, REMEMBER_S = 1.0, 0.4, 2.0
 COLUMN_M = 0.1  # returns of one column of the LiDAR, with their noise, are no farther apart
 SURE_M_S = 0.8  # the direction of a slower walk is half noise
 HURRY_M_S = 2.2  # Euro NCAP's adult runs at 8 km/h
@@ -175,7 +175,7 @@ class Tracker:
 
     A box's two edges per axis are followed apart, and the velocity of an axis is the smaller of the two when they agree
     in sign, else 0: a part that comes into view moves one edge only, and is not motion. Who walked and is hidden by a
-    vehicle that passes, or is one cluster with it, goes on walking for 1.5 s.
+    vehicle that passes, or is one cluster with it, goes on walking for 2 s.
     """
 
     def __init__(self) -> None:
