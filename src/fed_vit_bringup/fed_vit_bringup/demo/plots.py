@@ -61,7 +61,8 @@ def drives(logs: Mapping[str, CommandLog], path: Path) -> Path:
         time = log.stamp - log.stamp[0] if len(log.stamp) else log.stamp
         axis.plot(time, log.speed, color=colour)
         top = axis.get_ylim()[1]
-        axis.fill_between(time, 0, top, where=log.intervened, color="#b0413e", alpha=0.2, linewidth=0)
+        # Lines, because an intervention may last for a twentieth of a second of minutes.
+        axis.vlines(time[log.intervened], 0, top, color="#b0413e", alpha=0.4, linewidth=1.5)
         axis.set(ylabel="speed [m/s]", title=f"{vehicle} (red: the shield intervened)", ylim=(0, top))
         axis.grid(alpha=0.3)
     axes[-1, 0].set_xlabel("time [s]")
