@@ -18,7 +18,7 @@ PERSON_M, STILL_M_S, REMEMBER_S = 1.0, 0.4, 2.0
 COLUMN_M = 0.1  # returns of one column of the LiDAR, with their noise, are no farther apart
 SURE_M_S = 0.8  # the direction of a slower walk is half noise
 HURRY_M_S = 2.2  # Euro NCAP's adult runs at 8 km/h
-WALK_BRAKE, CLEAR_SCANS = 2.0, 6  # m/s²; who walked in so many scans does not stop faster
+WALK_BRAKE, CLEAR_SCANS = 2.0, 6  # m/s², own; who walked in so many scans does not stop faster
 RUN_M_S = 4.0  # what is faster is a part of a vehicle
 
 
