@@ -11,26 +11,32 @@ MAX_POINTS = 256
 _POINTS = "float64[:, ::1]"
 
 
+@compiled("boolean(float64, float64, float64, UniTuple(float64, 3), float64, float64)")
+def _passes_over(x, y, top, lidar, steepest, ahead):
+    """Whether the lowest beam passes over something that high at (x, y), or will when it is `ahead` m nearer."""
+    return steepest * (np.hypot(x - lidar[0], y - lidar[1]) - ahead) < lidar[2] - top + MARGIN_M
+
+
 @compiled(f"Tuple(({_POINTS}, int64))({_POINTS}, {_POINTS}, UniTuple(float64, 3), float64)")
-def _known(kept, low, lidar, steepest):
-    """Points (N, 3): first those kept over which the lowest beam passes, and their number, then the `low` ones that are
-    not near any of them.
+def _remembered(kept, low, lidar, steepest):
+    """Points (N, 3): first those kept over which the lowest beam passes, and their number, then `low` ones.
+
+    Of these those over which it may pass before the next scan, and that are not near any of the first.
     """
-    known, count, hidden = np.empty((len(kept) + len(low), 3)), 0, 0
-    for kind, points in enumerate((kept, low)):
-        for x, y, top in points:
-            distance, near = np.hypot(x - lidar[0], y - lidar[1]), False
-            # Of what is seen now, only that over which it may pass before the next scan.
-            if steepest * (distance - kind * NEXT_M) >= lidar[2] - top + MARGIN_M:
-                continue
-            for i in range(hidden):
-                near |= np.hypot(known[i, 0] - x, known[i, 1] - y) < SAME_M
-            if not near:
-                known[count, 0], known[count, 1], known[count, 2] = x, y, top
-                count += 1
-        if kind == 0:
-            hidden = count
-    return known[: min(count, MAX_POINTS)], min(hidden, MAX_POINTS)
+    found, hidden = np.empty((len(kept) + len(low), 3)), 0
+    for x, y, top in kept:
+        if _passes_over(x, y, top, lidar, steepest, 0.0):
+            found[hidden, 0], found[hidden, 1], found[hidden, 2] = x, y, top
+            hidden += 1
+    count = hidden
+    for x, y, top in low:
+        new = _passes_over(x, y, top, lidar, steepest, NEXT_M)
+        for i in range(hidden):
+            new &= np.hypot(found[i, 0] - x, found[i, 1] - y) >= SAME_M
+        if new:
+            found[count, 0], found[count, 1], found[count, 2] = x, y, top
+            count += 1
+    return found[: min(count, MAX_POINTS)], min(hidden, MAX_POINTS)
 
 
 class Beneath:
@@ -54,5 +60,5 @@ class Beneath:
             lidar: its place in `map` and its height above `base_link` [m].
             steepest: how far its lowest beam goes down [m] per metre.
         """
-        self._kept, hidden = _known(self._kept, low, lidar, steepest)
+        self._kept, hidden = _remembered(self._kept, low, lidar, steepest)
         return self._kept[:hidden, :2]
