@@ -79,39 +79,26 @@ def low_points(points, labels, known, seen, seen_labels, height):
     return low[:count]
 
 
-@compiled(
-    f"Tuple((float64[:, ::1], int64[::1], {KNOWN}))"
-    f"(float64[:, ::1], int64[::1], {KNOWN}, float64[:, :], float64[:, :], float64[:], {_PLACE}, float64[:])"
-)
-def with_walkers(points, labels, known, places, walks, hurry, pose, nearest):
-    """Points, labels and what is known, with who walks (W, 2) and is not seen now as clusters of their own.
-
-    Those whose place is in view and empty are left out.
+@compiled(f"Tuple((float64[:, ::1], {KNOWN}))(float64[:, :], float64[:, :], float64[:], {_PLACE}, float64[:])")
+def walking(places, walks, hurry, pose, nearest):
+    """Places (W, 2) of those who walk and are not seen now, and what is known of each; without those whose place is in
+    view and empty.
     """
-    count, size = len(known), len(points)
-    with_points, with_labels = np.empty((size + len(places), 2)), np.empty(size + len(places), np.int64)
-    with_known = np.zeros((count + len(places), COLUMNS))
-    with_points[:size], with_labels[:size], with_known[:count] = points, labels, known
+    there, known, count = np.empty((len(places), 2)), np.zeros((len(places), COLUMNS)), 0
     for w in range(len(places)):
         if behind(places[w, 0], places[w, 1], pose[0], pose[1], pose[2], nearest) >= TOLERANCE_M:
             continue
-        row = with_known[count]
+        row = known[count]
         for axis in range(2):
-            with_points[size, axis] = places[w, axis]
+            there[count, axis] = places[w, axis]
             row[FAST + axis] = row[FRESH + axis] = walks[w, axis]
         row[SEEN], row[SMALL], row[HURRY], row[MARGIN] = CROSSING_SCANS, 1.0, hurry[w], REGION_M
-        with_labels[size] = count
-        size, count = size + 1, count + 1
-    return with_points[:size], with_labels[:size], with_known[:count]
+        count += 1
+    return there[:count], known[:count]
 
 
-@compiled(f"Tuple((float64[:, ::1], int64[::1], {KNOWN}))(float64[:, ::1], int64[::1], {KNOWN}, float64[:, :])")
-def with_standing(points, labels, known, places):
-    """Points, labels and what is known, with what stands at places (M, 2) and is not seen now as one cluster more."""
-    size, count = len(points) + len(places), len(known) + 1
-    with_points, with_labels, with_known = np.empty((size, 2)), np.empty(size, np.int64), np.zeros((count, COLUMNS))
-    with_points[: len(points)], with_points[len(points) :] = points, places
-    with_labels[: len(points)], with_labels[len(points) :] = labels, len(known)
-    with_known[:-1] = known
-    with_known[-1, SEEN], with_known[-1, HURRY], with_known[-1, MARGIN] = HISTORY, 1.0, known[0, MARGIN]
-    return with_points, with_labels, with_known
+def standing(touching):
+    """What is known (1, 9) of what stands and is not seen now, and matters within `touching` [m]."""
+    known = np.zeros((1, COLUMNS))
+    known[0, [SEEN, HURRY, MARGIN]] = HISTORY, 1.0, touching
+    return known

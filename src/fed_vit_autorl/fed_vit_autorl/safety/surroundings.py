@@ -25,8 +25,8 @@ from .known import (
     believed,
     kept_points,
     low_points,
-    with_standing,
-    with_walkers,
+    standing,
+    walking,
 )
 from .lidar import Obstacles, boxes, extract
 from .recent import Past, Recent
@@ -224,8 +224,9 @@ class Surroundings:
         ))  # fmt: skip
         walks = np.concatenate((stepping[:, 3:], motion.walk))
         hurry = np.concatenate((np.ones(len(stepping)), motion.hurry))
-        pose, seen = (self._pose.x, self._pose.y, self._pose.yaw), (self._points, self._labels, self._known)
-        self._points, self._labels, self._known = with_walkers(*seen, places, walks, hurry, pose, self._nearest)
+        pose = self._pose.x, self._pose.y, self._pose.yaw
+        places, known = walking(places, walks, hurry, pose, self._nearest)
+        self._add(places, np.arange(len(places)), known)
 
     def _add_low(self, found: Obstacles) -> None:
         """Adds what stands and is too low to be seen now, as one cluster."""
@@ -233,8 +234,13 @@ class Surroundings:
         low = low_points(self._points, self._labels, self._known, found.points, found.labels, height)
         places = self._beneath.update(low, (*to_map(np.array(mount), self._pose).tolist(), height), found.steepest)
         if len(places):
-            seen = self._points, self._labels, self._known
-            self._points, self._labels, self._known = with_standing(*seen, places)
+            self._add(places, np.zeros(len(places), np.int64), standing(self._known[0, MARGIN]))
+
+    def _add(self, places: NDArray[np.float64], rows: NDArray[np.int64], known: NDArray[np.float64]) -> None:
+        """Adds clusters that are not seen: their points (M, 2), whose each is by row (M,), and what is known (R, 9)."""
+        self._points = np.concatenate((self._points, places))
+        self._labels = np.concatenate((self._labels, len(self._known) + rows))
+        self._known = np.concatenate((self._known, known))
 
     def hazards(self, corridor: Corridor, ego_speed: float) -> Hazards:
         """What of it matters to the corridor: a row per cluster that is near it or is stepped out of.
