@@ -62,6 +62,7 @@ class Obstacles:
         bins: int (N,) of azimuth in which each point lies, and
         distance: (N,) [m] how far it is (see `view.bearings`).
         sector_returns: int (72,) returns per 5° sector, ground included, counter-clockwise from straight back.
+        returns: float32 (M, 3) [m] all that was hit, the ground as well, seen from the LiDAR along base_link's axes.
         steepest: how far the LiDAR's lowest beam goes down [m] per metre.
     """
 
@@ -73,6 +74,7 @@ class Obstacles:
     bins: NDArray[np.int64]
     distance: NDArray[np.float64]
     sector_returns: NDArray[np.int64]
+    returns: NDArray[np.float32]
     steepest: float
 
 
@@ -93,7 +95,7 @@ def extract(points: NDArray[np.float32], base_from_lidar: NDArray[np.float64], a
     solidity = size / np.maximum(assumptions.least_returns(square), 1.0)
     seen = local - mount
     return Obstacles(
-        standing, labels, order, start, solidity, *bearings(standing), sector_returns(seen), steepest(seen)
+        standing, labels, order, start, solidity, *bearings(standing), sector_returns(seen), seen, steepest(seen)
     )
 
 

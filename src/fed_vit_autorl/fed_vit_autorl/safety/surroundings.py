@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from fed_vit_autorl.compiled import compiled
 from fed_vit_autorl.data.sample import EgoState
-from fed_vit_autorl.reinforcement.route import Pose, to_map
+from fed_vit_autorl.reinforcement.route import Pose, to_local, to_map
 
 from .assumptions import Assumptions
 from .beneath import Beneath
@@ -29,6 +29,7 @@ from .known import (
     walking,
 )
 from .lidar import Obstacles, boxes, extract
+from .overhead import hanging
 from .recent import Past, Recent
 from .rules import Hazards
 from .stepping import stepped
@@ -183,6 +184,7 @@ class Surroundings:
         self._recent.reset()
         self._beneath.reset()
         self._looked: tuple[Scan | None, Obstacles | None] = (None, None)
+        self._found: Obstacles  # of the latest scan that was taken in
         self._points, self._labels, self._known = np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros((1, COLUMNS))
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
         self._edges, self._steps = np.zeros(1), None
@@ -196,7 +198,7 @@ class Surroundings:
 
     def update(self, scan: Scan, ego: EgoState) -> Obstacles:
         """Takes a scan in; `ego` is the state at the scan's stamp."""
-        found = self.look(scan)
+        found = self._found = self.look(scan)
         self._pose = Pose(*ego.position[:2], ego.yaw)
         points = to_map(found.points[:, :2], self._pose)
         outlines = boxes(points, found.order, found.start)
@@ -254,7 +256,7 @@ class Surroundings:
             self._steps = np.zeros(len(self._points))
             beside = _beside(labels, known, met.way, met.gap)
             places = points.take(beside, axis=0), met.heading.take(beside), met.side.take(beside)
-            self._steps[near[beside]] = stepped(self._recent, *places, self._a.lidar_column)
+            self._steps[near[beside]] = self._stepped(*places)
         steps = self._steps.take(near)
         rows, first, way = _parts(labels, len(known), met.way, met.gap, steps)
         found = _motion(rows, first, way, met.table, steps, self._edges, known, ego_speed)
@@ -266,6 +268,17 @@ class Surroundings:
             stepping = _stepping(self._recent.latest.stamp, points, rows, first, found, known)
             self._stepping = np.concatenate((self._stepping, stepping))
         return Hazards(way, found[GAP], found[ABREAST], *_with_edges(found))
+
+    def _stepped(
+        self, points: NDArray[np.float64], heading: NDArray[np.float64], side: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """See `stepping.stepped`; nobody steps out of what hangs over the ground."""
+        speed = stepped(self._recent, points, heading, side, self._a.lidar_column)
+        some = np.flatnonzero(speed)
+        if len(some):
+            places = to_local(points[some], self._pose)
+            speed[some[hanging(places, self._found, self._base_from_lidar[:3, 3], self._a.lidar_column)]] = 0.0
+        return speed
 
     def visible_way(self, corridor: Corridor, blocked: float) -> float:
         """Way [m] of the front along the corridor until the view of it is hidden; inf where all of it is seen.
