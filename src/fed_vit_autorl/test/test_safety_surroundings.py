@@ -91,6 +91,26 @@ def test_sideways_motion_has_to_stand_out_from_the_jitter_of_a_fast_ego():
     assert hazards(drifts(0.5), ego_speed=10.0, lidar=FINE)[0]["closing"] == pytest.approx(0.7, abs=0.1)
 
 
+SLANTED = (  # x_min, y_min, x_max, y_max [m]: of a car at 11.2 m/s on a street that leads to the upper right
+    (-11.04, -16.04, -9.57, -14.29), (-10.15, -15.30, -8.48, -13.34), (-10.31, -14.47, -7.73, -12.59),
+    (-8.78, -13.67, -6.85, -12.04), (-8.41, -12.98, -6.04, -11.15), (-9.19, -12.92, -5.18, -10.12),
+    (-8.30, -11.84, -4.48, -9.37), (-8.13, -11.65, -3.70, -8.52),
+)  # fmt: skip
+
+
+def test_what_comes_into_view_at_a_slant_to_the_map_does_not_come_from_the_side():
+    yaw, seen = math.radians(225.0), Surroundings(np.eye(4), A)
+    for k, (x_min, y_min, x_max, y_max) in enumerate(SLANTED):
+        share = np.linspace(0.0, 1.0, 40)
+        x, y = x_min + share * (x_max - x_min), y_min + share * (y_max - y_min)  # what is seen of its side
+        ahead, left = x * math.cos(yaw) + y * math.sin(yaw), y * math.cos(yaw) - x * math.sin(yaw)
+        side = [np.column_stack((ahead, left, np.full(40, height))) for height in (0.4, 0.8, 1.2)]
+        seen.update(Scan(0.1 * k, np.concatenate(side)), EgoState(0.1 * k, (0.0, 0.0, 0.0), yaw, 11.0))
+    found = seen.hazards(arc(Pose(0.0, 0.0, yaw), 0.0, 40.0), 11.0)
+    assert found.along.tolist() == pytest.approx([-7.3], abs=0.1)  # the edges that move less are the tail's
+    assert found.closing.tolist() == [0.0]
+
+
 PERSON = (0.5, 0.5, 1.75)
 
 

@@ -1,6 +1,6 @@
-"""What is known of all that is around, by label: a table (L, 9) that grows from the clusters of a scan.
+"""What is known of all that is around, by label: a table (L, 13) that grows from the clusters of a scan.
 
-Row 0 is what belongs to no cluster. Columns: two velocities, in how many scans it was seen, whether it is of a person's
+Row 0 is what belongs to no cluster. Columns: two velocities of each edge, in how many scans it was seen, whether it is of a person's
 size, whether it is known to stand, how many times faster it may be than it looked, and the margin [m] around a corridor
 within which it matters.
 """
@@ -13,8 +13,8 @@ from .lidar import thin
 from .tracker import HISTORY, PERSON_M, STILL_M_S, extent
 from .view import TOLERANCE_M, behind, view
 
-FAST, FRESH = 0, 2  # velocities (x, y) [m/s] over 0.35 s and over 0.15 s begin here
-SEEN, SMALL, STANDS, HURRY, MARGIN, COLUMNS = range(4, 10)
+FAST, FRESH = 0, 4  # velocities [m/s] over 0.35 s and over 0.15 s, as in `Motion`, begin here
+SEEN, SMALL, STANDS, HURRY, MARGIN, COLUMNS = range(8, 14)
 MAX_EXTENT_M = 13.0
 SOLID = 2.0
 TRUSTED_SCANS = 4
@@ -46,7 +46,7 @@ def believed(outlines, solidity, velocities, scans, touching):
         row[STANDS] = 1.0 if still and scans[c - 1] >= HISTORY else 0.0
         there[c] = solidity[c - 1] >= SOLID or (solidity[c - 1] >= 1.0 and scans[c - 1] > 1)
         if length <= MAX_EXTENT_M and scans[c - 1] >= TRUSTED_SCANS:
-            for axis in range(2):
+            for axis in range(4):
                 row[FAST + axis], row[FRESH + axis] = velocities[0, c - 1, axis], velocities[1, c - 1, axis]
         # What stands still matters where the body may touch it; only who moves has to be seen coming.
         if np.hypot(row[FAST], row[FAST + 1]) > STILL_M_S:
@@ -89,16 +89,16 @@ def walking(places, walks, hurry, pose, nearest):
         if behind(places[w, 0], places[w, 1], pose[0], pose[1], pose[2], nearest) >= TOLERANCE_M:
             continue
         row = known[count]
-        for axis in range(2):
-            there[count, axis] = places[w, axis]
-            row[FAST + axis] = row[FRESH + axis] = walks[w, axis]
+        there[count] = places[w]
+        for axis in range(4):
+            row[FAST + axis] = row[FRESH + axis] = walks[w, axis % 2]
         row[SEEN], row[SMALL], row[HURRY], row[MARGIN] = CROSSING_SCANS, 1.0, hurry[w], REGION_M
         count += 1
     return there[:count], known[:count]
 
 
 def standing(touching):
-    """What is known (1, 9) of what stands and is not seen now, and matters within `touching` [m]."""
+    """What is known (1, 13) of what stands and is not seen now, and matters within `touching` [m]."""
     known = np.zeros((1, COLUMNS))
     known[0, [SEEN, HURRY, MARGIN]] = HISTORY, 1.0, touching
     return known

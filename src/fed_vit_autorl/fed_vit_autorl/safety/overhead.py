@@ -39,7 +39,9 @@ def _hanging(places, standing, returns, mount, column):
     return hangs
 
 
-def hanging(places: NDArray[np.float64], found: Obstacles, mount: NDArray[np.float64], column: float) -> NDArray[np.bool_]:
+def hanging(
+    places: NDArray[np.float64], found: Obstacles, mount: NDArray[np.float64], column: float
+) -> NDArray[np.bool_]:
     """Whether what was found at each place (P, 2) hangs over the ground; places and `mount` (3,) are in `base_link`.
 
     It does if some beam of the place's column, `column` [rad] wide, that is lower there than all that was hit comes

@@ -105,11 +105,16 @@ def _motion(rows, first, way, met, steps, edges, known, ego_speed):
         cos, sin = np.cos(heading), np.sin(heading)
         along, closing = np.inf, np.inf
         for window in (FAST, FRESH):
-            x, y = what[window], what[window + 1]
+            x, y, more_x, more_y = what[window : window + 4]
             along = min(along, x * cos + y * sin)
-            # A person gives too few returns for what it did in the last four scans alone.
-            if window == FAST or not small:
-                closing = min(closing, side * (x * sin - y * cos))
+            if small:
+                # A person gives too few returns for what it did in the last four scans alone.
+                closing = side * (x * sin - y * cos) if window == FAST else closing
+                continue
+            # What comes into view bit by bit at a slant to the map's axes moves one edge more along x or y than the
+            # other, and seems to come from the side: of each axis the edge counts with which it closes in less.
+            across, back = side * sin, -side * cos
+            closing = min(closing, min(across * x, across * more_x) + min(back * y, back * more_y))
         # Edges seen at a slant jitter sideways: who crosses is believed after a few scans, and above the jitter. A
         # person shows no slant.
         jitter = 0.0 if small else VIEW_NOISE * abs(along - ego_speed)
@@ -239,7 +244,7 @@ class Surroundings:
             self._add(places, np.zeros(len(places), np.int64), standing(self._known[0, MARGIN]))
 
     def _add(self, places: NDArray[np.float64], rows: NDArray[np.int64], known: NDArray[np.float64]) -> None:
-        """Adds clusters that are not seen: their points (M, 2), whose each is by row (M,), and what is known (R, 9)."""
+        """Adds clusters that are not seen: their points (M, 2), whose each is by row (M,), and what is known (R, 13)."""
         self._points = np.concatenate((self._points, places))
         self._labels = np.concatenate((self._labels, len(self._known) + rows))
         self._known = np.concatenate((self._known, known))

@@ -63,8 +63,10 @@ def _assign(boxes, stamp, cost, rows, columns, stamps, track_of):
 
 @compiled("f8[::1](f8[:, ::1], f8[::1], i8)")
 def _velocity(history, stamps, count):
-    """(2,) m/s: least-squares slopes of the edges over the last `count` boxes (HISTORY, 4), of the smaller edge."""
-    velocity, time, spread = np.zeros(2), stamps[:count] - stamps[0], 0.0
+    """(4,) m/s: least-squares slopes of the edges over the last `count` boxes (HISTORY, 4): x and y of those that move
+    less, then of those that move more.
+    """
+    velocity, time, spread = np.zeros(4), stamps[:count] - stamps[0], 0.0
     if count < 3:
         return velocity
     time -= time.sum() / count
@@ -79,7 +81,8 @@ def _velocity(history, stamps, count):
             low += time[i] * (history[i, axis] - history[0, axis])
             high += time[i] * (history[i, axis + 2] - history[0, axis + 2])
         if low * high > 0.0:
-            velocity[axis] = (low if abs(low) < abs(high) else high) / spread
+            less, more = (low, high) if abs(low) < abs(high) else (high, low)
+            velocity[axis], velocity[axis + 2] = less / spread, more / spread
     return velocity
 
 
@@ -88,7 +91,7 @@ def _velocity(history, stamps, count):
     f"(f8[:, ::1], f8, i8[::1], {_BOXES}, {_STAMPS}, {_COUNT}, {_PLANE}, {_COUNT})"
 )
 def _follow(boxes, stamp, track_of, old_boxes, old_stamps, old_count, old_velocity, old_walked):
-    """Boxes, stamps, number of scans and velocities (2, T, 2) of the tracks, and for how many scans they had walked.
+    """Boxes, stamps, number of scans and velocities (2, T, 4) of the tracks, and for how many scans they had walked.
 
     First come those of the boxes at hand, then those that are not seen now and not forgotten yet.
     """
@@ -101,7 +104,7 @@ def _follow(boxes, stamp, track_of, old_boxes, old_stamps, old_count, old_veloci
     kept = np.flatnonzero(free)[: MAX_TRACKS - seen]
     size = seen + len(kept)
     history, stamps = np.zeros((size, HISTORY, 4)), np.full((size, HISTORY), -np.inf)
-    count, velocities, walked = np.ones(size, np.int64), np.zeros((2, size, 2)), np.zeros(size, np.int64)
+    count, velocities, walked = np.ones(size, np.int64), np.zeros((2, size, 4)), np.zeros(size, np.int64)
     for c in range(seen):
         history[c, 0], stamps[c, 0], t = boxes[c], stamp, track_of[c]
         if t >= 0:
@@ -114,11 +117,12 @@ def _follow(boxes, stamp, track_of, old_boxes, old_stamps, old_count, old_veloci
             speed = np.hypot(old_velocity[t, 0], old_velocity[t, 1])
             least = max(speed - WALK_BRAKE * (stamp - old_stamps[t, 0]), 0.0)
             if np.hypot(velocities[0, c, 0], velocities[0, c, 1]) < least:
-                velocities[:, c] = least / speed * old_velocity[t]
+                for axis in range(4):
+                    velocities[:, c, axis] = least / speed * old_velocity[t, axis % 2]
     for i in range(len(kept)):
         row, t = seen + i, kept[i]
         history[row], stamps[row], count[row] = old_boxes[t], old_stamps[t], old_count[t]
-        velocities[0, row], walked[row] = old_velocity[t], old_walked[t]
+        velocities[0, row, :2], walked[row] = old_velocity[t], old_walked[t]
     return history, stamps, count, velocities, walked
 
 
@@ -126,15 +130,18 @@ def _follow(boxes, stamp, track_of, old_boxes, old_stamps, old_count, old_veloci
 def _walks(boxes, count, velocity, before):
     """For how many scans (T,) those of a person's size had moved that had done so when last seen, `before` this one.
 
-    A single column of returns is what is left of a vehicle's side at a slant; it moves as the ego does.
+    A single column of returns is what is left of a vehicle's side at a slant; it moves as the ego does. What was wider
+    just now is a part of something else.
     """
     walks = np.zeros(len(boxes), np.int64)
     for t in range(len(boxes)):
         speed = np.hypot(velocity[t, 0], velocity[t, 1])
-        if count[t] == HISTORY and STILL_M_S < speed < RUN_M_S and extent(boxes[t, 0]) < PERSON_M:
+        if count[t] == HISTORY and STILL_M_S < speed < RUN_M_S:
+            narrow, wide = True, False
             for i in range(HISTORY):
-                if extent(boxes[t, i]) > COLUMN_M:
-                    walks[t] = before[t] + 1
+                narrow &= extent(boxes[t, i]) <= COLUMN_M
+                wide |= i < RECENT and extent(boxes[t, i]) >= PERSON_M
+            walks[t] = 0 if narrow or wide else before[t] + 1
     return walks
 
 
@@ -156,11 +163,11 @@ def _hidden(seen, stamp, boxes, stamps, velocity, walked):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """What is known of the boxes' motion: velocities (2, C, 2) in `map` [m/s] over 0.35 s and over 0.15 s, 0 for a box
-    that was seen less than three times; `seen` (C,) scans, at most 8. `hidden` (H, 4) are the boxes of those who
-    walked and are not seen any more, where the walk leads, and `walk` (H, 2) their velocities: at the speed seen, and,
-    of whoever had a clear direction, once more at a run, for who has just set out is faster than it looked: `hurry`
-    (H,) times as fast.
+    """What is known of the boxes' motion: velocities (2, C, 4) in `map` [m/s] over 0.35 s and over 0.15 s, x and y of
+    the edges that move less, and of those that move more, 0 for a box that was seen less than three times; `seen` (C,)
+    scans, at most 8. `hidden` (H, 4) are the boxes of those who walked and are not seen any more, where the walk leads,
+    and `walk` (H, 2) their velocities: at the speed seen, and, of whoever had a clear direction, once more at a run,
+    for who has just set out is faster than it looked: `hurry` (H,) times as fast.
     """
 
     velocities: NDArray[np.float64]
@@ -203,7 +210,8 @@ class Tracker:
             _assign(boxes, stamp, cost, rows, columns, self._stamps, track_of)
         before = self._boxes, self._stamps, self._count, self._velocity, self._walked
         history, stamps, count, velocities, walked = _follow(boxes, stamp, track_of, *before)
-        self._boxes, self._stamps, self._count, self._velocity = history, stamps, count, velocities[0]
+        self._boxes, self._stamps, self._count = history, stamps, count
+        self._velocity = velocities[0, :, :2]
         self._walked = _walks(history, count, self._velocity, walked)
         hidden, walk, hurry = _hidden(len(boxes), stamp, history, stamps, self._velocity, self._walked)
         return Motion(velocities[:, : len(boxes)], count[: len(boxes)], hidden, walk, hurry)
