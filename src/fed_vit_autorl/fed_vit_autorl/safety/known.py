@@ -1,8 +1,8 @@
 """What is known of all that is around, by label: a table (L, 13) that grows from the clusters of a scan.
 
-Row 0 is what belongs to no cluster. Columns: two velocities of each edge, in how many scans it was seen, whether it is of a person's
-size, whether it is known to stand, how many times faster it may be than it looked, and the margin [m] around a corridor
-within which it matters.
+Row 0 is what belongs to no cluster. Columns: two velocities of each edge, in how many scans it was seen, whether it is
+of a person's size, whether it is known to stand, how many times faster it may be than it looked, and the margin [m]
+around a corridor within which it matters.
 """
 
 import numpy as np

@@ -244,7 +244,7 @@ class Surroundings:
             self._add(places, np.zeros(len(places), np.int64), standing(self._known[0, MARGIN]))
 
     def _add(self, places: NDArray[np.float64], rows: NDArray[np.int64], known: NDArray[np.float64]) -> None:
-        """Adds clusters that are not seen: their points (M, 2), whose each is by row (M,), and what is known (R, 13)."""
+        """Adds clusters that are not seen: points (M, 2), whose each is by row (M,), and what is known (R, 13)."""
         self._points = np.concatenate((self._points, places))
         self._labels = np.concatenate((self._labels, len(self._known) + rows))
         self._known = np.concatenate((self._known, known))
