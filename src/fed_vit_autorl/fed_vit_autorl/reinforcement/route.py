@@ -17,6 +17,7 @@ MAX_GAP_M = 300.0
 MIN_LENGTH_M = 2.0
 MAX_SPEED_LIMIT = 60.0
 DEFAULT_SPEED_LIMIT = 30.0 / 3.6
+BEND_M = 3.0
 _DEFAULT_LIMITS = np.full(MAX_POINTS, DEFAULT_SPEED_LIMIT)
 
 
@@ -122,10 +123,10 @@ class Route:
         s = np.asarray(s, dtype=np.float64)
         return polyline.headings_at(self.knots, s.reshape(-1), span).reshape(s.shape)[()]
 
-    def curvature(self, s: np.ndarray, span: float = 3.0) -> np.ndarray:
-        """Signed curvature in 1/m (left positive) at `s`, of the circle through three points `span` metres apart."""
+    def curvature(self, s: np.ndarray) -> np.ndarray:
+        """Signed curvature in 1/m (left positive) at `s`, of the circle through three points `BEND_M` metres apart."""
         s = np.asarray(s, dtype=np.float64)
-        return polyline.curvatures_at(self.knots, s.reshape(-1), span).reshape(s.shape)[()]
+        return polyline.curvatures_at(self.knots, s.reshape(-1), BEND_M).reshape(s.shape)[()]
 
     def speed_limit(self, s: np.ndarray) -> np.ndarray:
         """The limit in m/s in force at arc lengths `s` (…): that of the last point passed."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fed_vit_autorl.compiled import compiled
 from fed_vit_autorl.data.sample import EgoState
 from fed_vit_autorl.reinforcement.polyline import KNOTS, curvature_at, heading_at, limit_at, point_at
-from fed_vit_autorl.reinforcement.route import Pose, Projection, Route, RouteRefused, to_local, to_map
+from fed_vit_autorl.reinforcement.route import BEND_M, Pose, Projection, Route, RouteRefused, to_local, to_map
 
 from .assumptions import Assumptions
 from .corridor import MAX_HEADING_RAD, MAX_OFFSET_M
@@ -21,7 +21,7 @@ from .validation import path_fault
 PURSUIT_S, PURSUIT_LEAST_M = 0.9, 4.0
 LOOK_BEHIND_M = 2.0
 LIMITS_AHEAD_M = np.arange(60.0)
-STRAIGHT_1_M, BEND_M = 1e-3, 3.0
+STRAIGHT_1_M = 1e-3
 NO_BENDS = (0.0, 0.0)
 NO_LIMITS = (np.zeros(0), np.zeros(0))
 
