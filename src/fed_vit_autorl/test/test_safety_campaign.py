@@ -398,6 +398,7 @@ def test_a_log_that_is_none_is_refused(tmp_path):
         170691,
         170992,
         172058,
+        192022,
     ],
 )
 def test_drives_of_the_campaign_that_ended_in_a_collision(number):

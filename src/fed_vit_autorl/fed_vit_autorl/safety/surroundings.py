@@ -29,11 +29,12 @@ from .known import (
     walking,
 )
 from .lidar import Obstacles, boxes, extract
+from .limits import CRAWL_M_S
 from .overhead import hanging
 from .recent import Past, Recent
 from .rules import Hazards
 from .stepping import stepped
-from .tracker import RUN_M_S, STILL_M_S, Motion, Tracker
+from .tracker import HISTORY, RUN_M_S, STILL_M_S, Motion, Tracker
 from .types import Scan
 from .view import BINS, TOLERANCE_M, sight
 
@@ -149,11 +150,12 @@ def _with_edges(found):
 
 @compiled(f"float64[:, ::1](float64, float64[:, :], int64[:], int64[:], float64[:, ::1], {KNOWN})")
 def _stepping(stamp, points, rows, first, found, known):
-    """Who steps out of what stands, (W, 5): `stamp` [s], the place [m] and the velocity [m/s]."""
+    """Who steps out of what stands or creeps, (W, 5): `stamp` [s], the place [m] and the velocity [m/s]."""
     walkers, count = np.empty((len(rows), 5)), 0
     for r in range(len(rows)):
-        stands = rows[r] >= len(known) or known[rows[r], STANDS] > 0.0
-        if stands and found[BESIDE, r] > 0.0 and 0.0 < found[EDGE, r] < RUN_M_S:
+        what = known[rows[r] if rows[r] < len(known) else 0]
+        creeps = what[SEEN] >= HISTORY and np.hypot(what[FAST], what[FAST + 1]) < CRAWL_M_S
+        if (creeps or rows[r] >= len(known)) and found[BESIDE, r] > 0.0 and 0.0 < found[EDGE, r] < RUN_M_S:
             heading, inwards, place = found[HEADING, r], -found[EDGE, r] * found[SIDE, r], points[first[r]]
             row = stamp, place[0], place[1], -inwards * np.sin(heading), inwards * np.cos(heading)
             for i in range(5):
