@@ -111,6 +111,23 @@ def test_what_comes_into_view_at_a_slant_to_the_map_does_not_come_from_the_side(
     assert found.closing.tolist() == [0.0]
 
 
+@pytest.mark.parametrize(("pace", "closing"), [(0.0, 1.0), (1.2, 1.0), (2.4, None)])
+def test_the_edge_of_what_stands_or_creeps_goes_on_for_a_moment_though_it_is_lost(pace, closing):
+    """The nearer edge of a car comes at 1 m/s; of the last scan's columns none meets it any more."""
+    seen = Surroundings(SPEC.base_from_lidar, A)
+    for k in range(-15, 1):
+        t = k * DT
+        near = 2.75 if k == 0 else 2.6 - t
+        solid = np.array([(18.0 + pace * t, 0.5 * (near + 4.5), 0.0, 4.5, 4.5 - near, 1.5)])
+        points = FINE.scan((0.0, 0.0, 0.0), solid, np.random.default_rng(0))
+        seen.update(Scan(t, points), EgoState(t, (0.0, 0.0, 0.0), 0.0, 0.0))
+        found = seen.hazards(AHEAD, 0.0)
+    assert found.closing[0] == 0.0
+    assert found.closing[1:].max(initial=0.0) == pytest.approx(closing or 0.0, abs=0.1)
+    if closing:
+        assert found.gap[1:].min() == pytest.approx(2.6 - A.half_width, abs=0.05)
+
+
 PERSON = (0.5, 0.5, 1.75)
 
 
