@@ -373,6 +373,7 @@ def test_a_log_that_is_none_is_refused(tmp_path):
         1184,
         1191,
         2846,
+        2977,
         5006,
         5011,
         5111,

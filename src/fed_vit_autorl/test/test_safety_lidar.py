@@ -176,8 +176,8 @@ def box(x, y, length=4.5, width=1.8):
     return [x - length / 2, y - width / 2, x + length / 2, y + width / 2]
 
 
-def follow(tracker, *paths, frames=8):
-    for k in range(frames):
+def follow(tracker, *paths, first=0, frames=8):
+    for k in range(first, frames):
         motion = tracker.update(np.array([path(k * DT) for path in paths]), k * DT)
     return motion
 
@@ -199,6 +199,24 @@ def test_a_braking_vehicle_shows_first_in_the_short_window():
 def test_a_part_that_comes_into_view_is_no_motion():
     motion = follow(Tracker(), lambda t: [10, 0, 12 + 6 * t, 2])
     assert motion.velocities[0, 0].tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize(("speed", "length", "drove"), [(2.2, 4.0, True), (1.8, 4.0, False), (2.2, 0.8, False)])
+def test_what_stands_is_known_to_have_driven(speed, length, drove):
+    tracker = Tracker()
+    assert follow(tracker, lambda t: box(10 + speed * t, 0, length, 0.8), frames=7).since.tolist() == [math.inf]
+    motion = follow(tracker, lambda t: box(10 + speed * min(t, 0.6), 0, length, 0.8), first=7, frames=40)
+    # At 0.6 s it stops; over eight scans it is faster than 2 m/s for one more of them.
+    last = 0.65 if drove else -math.inf
+    assert motion.since.tolist() == pytest.approx([39 * DT - last])
+
+
+def test_what_drove_is_still_known_when_it_was_hidden_for_a_moment():
+    tracker = Tracker()
+    follow(tracker, lambda t: box(10 + 8 * t, 0))
+    tracker.update(np.zeros((0, 4)), 8 * DT)
+    motion = tracker.update(np.array([box(10 + 8 * 9 * DT, 0), box(50, 0)]), 9 * DT)
+    assert motion.since.tolist() == [0.0, math.inf]
 
 
 def test_what_was_seen_less_than_three_times_has_no_velocity():

@@ -40,8 +40,9 @@ RED, YELLOW, GREEN, OFF, UNKNOWN = (
 )
 
 
-def hazard(way=INF, gap=0.0, abreast=0.0, along=0.0, closing=0.0, person=False):
-    return Hazards(*(np.array([float(value)]) for value in (way, gap, abreast, along, closing)), np.array([person]))
+def hazard(way=INF, gap=0.0, abreast=0.0, along=0.0, closing=0.0, person=False, hesitant=False):
+    numbers = (np.array([float(value)]) for value in (way, gap, abreast, along, closing))
+    return Hazards(*numbers, np.array([person]), np.array([hesitant]))
 
 
 def stop(speed, way, brake=A.assured_brake):
@@ -71,7 +72,9 @@ def test_violations_are_what_an_action_breaks():
 
 def test_free_way_keeps_3_m_and_credits_what_moves():
     # A lead at 8 m/s may stop within 8² / (2 · 8) = 4 m; one that comes at 4 m/s needs 4 · 0.5 + 4² / (2 · 4) = 4 m.
-    h = Hazards(np.full(3, 20.0), np.zeros(3), np.zeros(3), np.array([0.0, 8.0, -4.0]), np.zeros(3), np.zeros(3, bool))
+    h = Hazards(
+        np.full(3, 20.0), np.zeros(3), np.zeros(3), np.array([0.0, 8.0, -4.0]), np.zeros(3), *np.zeros((2, 3), bool)
+    )
     assert free_way(h, A) == pytest.approx([17.0, 21.0, 13.0])
     assert math.isinf(free_way(hazard(), A)[0])
 
@@ -101,7 +104,7 @@ def test_a_standing_ego_goes_when_there_is_something_to_gain(speed, way, goes):
 
 def test_the_nearest_obstacle_counts():
     none = np.zeros(2)
-    two = Hazards(np.array([30.0, 15.0]), none, none, np.array([0.0, 8.0]), none, np.zeros(2, bool))
+    two = Hazards(np.array([30.0, 15.0]), none, none, np.array([0.0, 8.0]), none, *np.zeros((2, 2), bool))
     constraint = obstacle(Situation(speed=10.0, hazards=two), A)
     assert constraint.reason is Reason.LEAD_VEHICLE
     assert constraint.acceleration == pytest.approx(stop(10.0, 16.0))
@@ -147,7 +150,7 @@ def test_who_stands_crosses_fast_is_never_passed_or_is_in_the_way_already_is_not
 
 def test_the_nearest_of_two_who_approach_counts():
     abreast, closing = np.array([20.0, 12.0]), np.full(2, 1.5)
-    both = Hazards(np.full(2, INF), np.full(2, 0.5), abreast, np.zeros(2), closing, np.zeros(2, bool))
+    both = Hazards(np.full(2, INF), np.full(2, 0.5), abreast, np.zeros(2), closing, *np.zeros((2, 2), bool))
     assert lateral_distance(Situation(speed=8.0, hazards=both), A).acceleration == pytest.approx(stop(8.0, 9.0))
 
 
@@ -200,7 +203,7 @@ def test_with_a_green_light_who_can_still_stop_is_expected_to(gap, acts):
 
 def test_who_can_still_stop_hides_nobody_who_can_not():
     gap, abreast, closing = np.array([12.1, 11.9]), np.array([20.0, 15.0]), np.full(2, 8.0)
-    both = Hazards(np.full(2, INF), gap, abreast, np.zeros(2), closing, np.zeros(2, bool))
+    both = Hazards(np.full(2, INF), gap, abreast, np.zeros(2), closing, *np.zeros((2, 2), bool))
     found = give_way(Situation(speed=10.0, hazards=both, lights=(Light(GREEN, 5.0),)), A)
     assert found.acceleration == pytest.approx(stop(10.0, 14.0))
 
@@ -228,7 +231,7 @@ def test_it_goes_on_past_a_person_only_if_it_is_through_before_or_abreast(abreas
 
 def test_who_it_can_not_stop_for_hides_nobody_whom_it_can():
     gap, abreast, closing = np.array([4.0, 8.0]), np.array([7.0, 15.0]), np.full(2, 8.0)
-    both = Hazards(np.full(2, INF), gap, abreast, np.zeros(2), closing, np.zeros(2, bool))
+    both = Hazards(np.full(2, INF), gap, abreast, np.zeros(2), closing, *np.zeros((2, 2), bool))
     assert give_way(Situation(speed=10.0, hazards=both), A).acceleration == pytest.approx(stop(10.0, 14.0))
 
 
@@ -265,6 +268,13 @@ def test_beside_what_stands_it_is_the_slower_the_nearer(gap, abreast, accelerati
 def test_who_creeps_may_turn_in_and_is_passed_as_what_stands(along):
     creeps = hazard(gap=0.6, along=along)
     assert occlusion(Situation(speed=10.0, hazards=creeps), A).acceleration == pytest.approx((8.34 + 0.3 - 10.0) / 0.5)
+
+
+def test_what_drove_a_moment_ago_may_go_on_and_is_passed_more_slowly():
+    stopped = hazard(gap=1.2, hesitant=True)
+    assert occlusion(Situation(speed=10.0, hazards=stopped), A).acceleration == pytest.approx((8.4 + 0.3 - 10.0) / 0.5)
+    far = hazard(gap=30.0 / 7.0, hesitant=True)
+    assert occlusion(Situation(speed=10.0, hazards=far), A) is None
 
 
 def test_beside_what_stands_it_may_crawl():

@@ -1,8 +1,8 @@
-"""What is known of all that is around, by label: a table (L, 13) that grows from the clusters of a scan.
+"""What is known of all that is around, by label: a table (L, 14) that grows from the clusters of a scan.
 
 Row 0 is what belongs to no cluster. Columns: two velocities of each edge, in how many scans it was seen, whether it is
-of a person's size, whether it is known to stand, how many times faster it may be than it looked, and the margin [m]
-around a corridor within which it matters.
+of a person's size, whether it is known to stand, whether it drove a moment ago, how many times faster it may be than it
+looked, and the margin [m] around a corridor within which it matters.
 """
 
 import numpy as np
@@ -14,7 +14,8 @@ from .tracker import HISTORY, PERSON_M, STILL_M_S, extent
 from .view import TOLERANCE_M, behind, view
 
 FAST, FRESH = 0, 4  # velocities [m/s] over 0.35 s and over 0.15 s, as in `Motion`, begin here
-SEEN, SMALL, STANDS, HURRY, MARGIN, COLUMNS = range(8, 14)
+SEEN, SMALL, STANDS, DROVE, HURRY, MARGIN, COLUMNS = range(8, 15)
+HESITATES_S = 2.0
 MAX_EXTENT_M = 13.0
 SOLID = 2.0
 TRUSTED_SCANS = 4
@@ -27,8 +28,8 @@ KNOWN = "float64[:, ::1]"
 _SEEN, _PLACE = "Array(float32, 2, 'A', readonly=True)", "UniTuple(float64, 3)"
 
 
-@compiled(f"Tuple(({KNOWN}, boolean[::1]))(float64[:, :], float64[:], float64[:, :, :], int64[:], float64)")
-def believed(outlines, solidity, velocities, scans, touching):
+@compiled(f"Tuple(({KNOWN}, boolean[::1]))(float64[:, :], float64[:], float64[:, :, :], int64[:], float64[:], float64)")
+def believed(outlines, solidity, velocities, scans, since, touching):
     """What is known of C clusters, and whether each is there at all (1 + C,): solid ones at once, meagre ones in their
     second scan, spray never.
 
@@ -44,6 +45,7 @@ def believed(outlines, solidity, velocities, scans, touching):
         row[SMALL] = 1.0 if length < PERSON_M else 0.0
         still = np.hypot(velocities[0, c - 1, 0], velocities[0, c - 1, 1]) <= STILL_M_S
         row[STANDS] = 1.0 if still and scans[c - 1] >= HISTORY else 0.0
+        row[DROVE] = 1.0 if since[c - 1] < HESITATES_S else 0.0
         there[c] = solidity[c - 1] >= SOLID or (solidity[c - 1] >= 1.0 and scans[c - 1] > 1)
         if length <= MAX_EXTENT_M and scans[c - 1] >= TRUSTED_SCANS:
             for axis in range(4):
@@ -98,7 +100,7 @@ def walking(places, walks, hurry, pose, nearest):
 
 
 def standing(touching):
-    """What is known (1, 13) of what stands and is not seen now, and matters within `touching` [m]."""
+    """What is known (1, 14) of what stands and is not seen now, and matters within `touching` [m]."""
     known = np.zeros((1, COLUMNS))
     known[0, [SEEN, HURRY, MARGIN]] = HISTORY, 1.0, touching
     return known

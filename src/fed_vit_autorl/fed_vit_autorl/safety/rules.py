@@ -34,6 +34,7 @@ class Hazards:
         along: its least plausible speed [m/s] along the corridor (0 while unknown).
         closing: its speed [m/s] towards the corridor, sideways (0 while unknown).
         person: whether it is of a person's size, or a part that moves of what stands.
+        hesitant: whether it drove a moment ago: if it stands or creeps, it may go on.
     """
 
     way: NDArray[np.float64]
@@ -42,11 +43,12 @@ class Hazards:
     along: NDArray[np.float64]
     closing: NDArray[np.float64]
     person: NDArray[np.bool_]
+    hesitant: NDArray[np.bool_]
 
     @classmethod
     def none(cls) -> "Hazards":
         """An empty road."""
-        return cls(*(np.zeros(0) for _ in range(5)), np.zeros(0, bool))
+        return cls(*(np.zeros(0) for _ in range(5)), *(np.zeros(0, bool) for _ in range(2)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,14 +163,15 @@ def give_way(s: Situation, a: Assumptions) -> Constraint | None:
 def occlusion(s: Situation, a: Assumptions) -> Constraint | None:
     """Something may stand where the view ends, and somebody step out from behind what the ego passes.
 
-    Before the end of the view it stops; beside what stands or creeps it is the slower the less is left between them.
+    Before the end of the view it stops; beside what stands or creeps it is the slower the less is left between them,
+    the more so if that drove a moment ago.
     """
     stop = math.inf if math.isinf(s.visible) else _stop_within(Reason.OCCLUSION, s.visible, s, a).acceleration
     allowed, h = math.inf, s.hazards
-    rows = zip(h.way.tolist(), h.gap.tolist(), h.way_abreast.tolist(), h.along.tolist(), strict=True)
-    for way, gap, abreast, along in rows:
-        if math.isinf(way) and abs(along) < CRAWL_M_S and gap * a.passing_speed < a.max_speed:
-            beside = max(gap * a.passing_speed, CRAWL_M_S)
+    columns = h.way, h.gap, h.way_abreast, h.along, np.where(h.hesitant, a.hesitant_speed, a.passing_speed)
+    for way, gap, abreast, along, pace in zip(*(column.tolist() for column in columns), strict=True):
+        if math.isinf(way) and abs(along) < CRAWL_M_S and gap * pace < a.max_speed:
+            beside = max(gap * pace, CRAWL_M_S)
             left = max(abreast - s.speed * SPEED_RESPONSE_S, 0.0)
             allowed = min(allowed, math.sqrt(beside**2 + 2.0 * SPEED_BRAKE * left))
     slower = max((allowed + SPEED_TOLERANCE - s.speed) / SPEED_RESPONSE_S, -a.comfortable_brake)

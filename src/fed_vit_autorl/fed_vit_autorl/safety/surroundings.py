@@ -14,6 +14,7 @@ from .frontier import Edge, closing
 from .known import (
     COLUMNS,
     CROSSING_SCANS,
+    DROVE,
     FAST,
     FRESH,
     HURRY,
@@ -89,16 +90,16 @@ def _parts(labels, count, way, gap, steps):
     return rows, nearest[rows], reach[rows]
 
 
-GAP, ABREAST, ALONG, CLOSING, HEADING, SIDE, PERSON, BESIDE, EDGE = range(9)
+GAP, ABREAST, ALONG, CLOSING, HEADING, SIDE, PERSON, HESITANT, BESIDE, EDGE = range(10)
 
 
 @compiled(f"float64[:, ::1](int64[:], int64[:], float64[:], float64[:, :], float64[:], float64[:], {KNOWN}, float64)")
 def _motion(rows, first, way, met, steps, edges, known, ego_speed):
-    """(9, R): of each row its gap, way abreast and speeds along and towards the corridor as in `Hazards`, as far as
-    clusters tell; the corridor's direction [rad] there and the side it is on; whether it is of a person's size, whether
-    its edge counts, and the speed of that, NaN while unknown.
+    """(10, R): of each row its gap, way abreast and speeds along and towards the corridor as in `Hazards`, as far as
+    clusters tell; the corridor's direction [rad] there and the side it is on; whether it is of a person's size,
+    whether it drove a moment ago, whether its edge counts, and the speed of that, NaN while unknown.
     """
-    found, count = np.zeros((9, len(rows))), len(known)
+    found, count = np.zeros((10, len(rows))), len(known)
     for r in range(len(rows)):
         _, gap, abreast, heading, side = met[:, first[r]]
         what = known[rows[r] if rows[r] < count else 0]
@@ -107,15 +108,15 @@ def _motion(rows, first, way, met, steps, edges, known, ego_speed):
         along, closing = np.inf, np.inf
         for window in (FAST, FRESH):
             x, y, more_x, more_y = what[window : window + 4]
-            along = min(along, x * cos + y * sin)
-            if small:
-                # A person gives too few returns for what it did in the last four scans alone.
-                closing = side * (x * sin - y * cos) if window == FAST else closing
-                continue
-            # What comes into view bit by bit at a slant to the map's axes moves one edge more along x or y than the
-            # other, and seems to come from the side: of each axis the edge counts with which it closes in less.
-            across, back = side * sin, -side * cos
-            closing = min(closing, min(across * x, across * more_x) + min(back * y, back * more_y))
+            ahead, across, back = x * cos + y * sin, side * x * sin, -side * y * cos
+            if ahead < -CRAWL_M_S:
+                # Who comes towards the ego into view bit by bit, at a slant to the map's axes, moves one edge more
+                # along one, and seems to come from the side: of each axis the edge counts that closes in less.
+                across, back = min(across, side * more_x * sin), min(back, -side * more_y * cos)
+            along = min(along, ahead)
+            # A person gives too few returns for what it did in the last four scans alone.
+            if window == FAST or not small:
+                closing = min(closing, across + back)
         # Edges seen at a slant jitter sideways: who crosses is believed after a few scans, and above the jitter. A
         # person shows no slant.
         jitter = 0.0 if small else VIEW_NOISE * abs(along - ego_speed)
@@ -129,8 +130,8 @@ def _motion(rows, first, way, met, steps, edges, known, ego_speed):
             and abreast > 0.0
         )
         edge = edges[rows[r]] if rows[r] < count else steps[first[r]]
-        row = gap, abreast, along, closing, heading, side, what[SMALL], 1.0 if beside else 0.0, edge
-        for i in range(9):
+        row = gap, abreast, along, closing, heading, side, what[SMALL], what[DROVE], 1.0 if beside else 0.0, edge
+        for i in range(10):
             found[i, r] = row[i]
     return found
 
@@ -211,7 +212,7 @@ class Surroundings:
         outlines = boxes(points, found.order, found.start)
         motion = self._tracker.update(outlines, scan.stamp)
         touching = self._a.front + self._a.half_width + self._a.lateral_clearance
-        self._known, there = believed(outlines, found.solidity, motion.velocities, motion.seen, touching)
+        self._known, there = believed(outlines, found.solidity, motion.velocities, motion.seen, motion.since, touching)
         kept = kept_points(points, found.labels, found.bins, found.distance, there)
         self._points, self._labels, self._nearest = kept
         self._recent.update(Past(self._points, self._pose, scan.stamp, self._nearest))
@@ -246,7 +247,7 @@ class Surroundings:
             self._add(places, np.zeros(len(places), np.int64), standing(self._known[0, MARGIN]))
 
     def _add(self, places: NDArray[np.float64], rows: NDArray[np.int64], known: NDArray[np.float64]) -> None:
-        """Adds clusters that are not seen: points (M, 2), whose each is by row (M,), and what is known (R, 13)."""
+        """Adds clusters that are not seen: points (M, 2), whose each is by row (M,), and what is known (R, 14)."""
         self._points = np.concatenate((self._points, places))
         self._labels = np.concatenate((self._labels, len(self._known) + rows))
         self._known = np.concatenate((self._known, known))
@@ -274,7 +275,7 @@ class Surroundings:
         if first_way and len(rows):
             stepping = _stepping(self._recent.latest.stamp, points, rows, first, found, known)
             self._stepping = np.concatenate((self._stepping, stepping))
-        return Hazards(way, found[GAP], found[ABREAST], *_with_edges(found))
+        return Hazards(way, found[GAP], found[ABREAST], *_with_edges(found), found[HESITANT] > 0.0)
 
     def _stepped(
         self, points: NDArray[np.float64], heading: NDArray[np.float64], side: NDArray[np.float64]

@@ -20,6 +20,7 @@ SURE_M_S = 0.8  # the direction of a slower walk is half noise
 HURRY_M_S = 2.2  # Euro NCAP's adult runs at 8 km/h
 WALK_BRAKE, CLEAR_SCANS = 2.0, 6  # m/s², own; who walked in so many scans does not stop faster
 RUN_M_S = 4.0  # what is faster is a part of a vehicle
+DROVE_M_S = 2.0  # what is slower may be noise
 
 
 _BOXES, _STAMPS, _PLANE, _COUNT = "f8[:, :, ::1]", "f8[:, ::1]", "f8[:, :]", "i8[::1]"
@@ -87,11 +88,12 @@ def _velocity(history, stamps, count):
 
 
 @compiled(
-    f"Tuple((f8[:, :, ::1], f8[:, ::1], i8[::1], f8[:, :, ::1], i8[::1]))"
-    f"(f8[:, ::1], f8, i8[::1], {_BOXES}, {_STAMPS}, {_COUNT}, {_PLANE}, {_COUNT})"
+    f"Tuple((f8[:, :, ::1], f8[:, ::1], i8[::1], f8[:, :, ::1], i8[::1], f8[::1]))"
+    f"(f8[:, ::1], f8, i8[::1], {_BOXES}, {_STAMPS}, {_COUNT}, {_PLANE}, {_COUNT}, f8[::1])"
 )
-def _follow(boxes, stamp, track_of, old_boxes, old_stamps, old_count, old_velocity, old_walked):
-    """Boxes, stamps, number of scans and velocities (2, T, 4) of the tracks, and for how many scans they had walked.
+def _follow(boxes, stamp, track_of, old_boxes, old_stamps, old_count, old_velocity, old_walked, old_drove):
+    """Boxes, stamps, number of scans and velocities (2, T, 4) of the tracks, for how many scans they had walked, and
+    when they were last seen to drive.
 
     First come those of the boxes at hand, then those that are not seen now and not forgotten yet.
     """
@@ -105,11 +107,12 @@ def _follow(boxes, stamp, track_of, old_boxes, old_stamps, old_count, old_veloci
     size = seen + len(kept)
     history, stamps = np.zeros((size, HISTORY, 4)), np.full((size, HISTORY), -np.inf)
     count, velocities, walked = np.ones(size, np.int64), np.zeros((2, size, 4)), np.zeros(size, np.int64)
+    drove = np.full(size, -np.inf)
     for c in range(seen):
         history[c, 0], stamps[c, 0], t = boxes[c], stamp, track_of[c]
         if t >= 0:
             history[c, 1:], stamps[c, 1:] = old_boxes[t, :-1], old_stamps[t, :-1]
-            count[c], walked[c] = min(old_count[t] + 1, HISTORY), old_walked[t]
+            count[c], walked[c], drove[c] = min(old_count[t] + 1, HISTORY), old_walked[t], old_drove[t]
         for window in range(2):
             velocities[window, c] = _velocity(history[c], stamps[c], min(count[c], RECENT if window else HISTORY))
         if walked[c] >= CLEAR_SCANS:
@@ -119,11 +122,14 @@ def _follow(boxes, stamp, track_of, old_boxes, old_stamps, old_count, old_veloci
             if np.hypot(velocities[0, c, 0], velocities[0, c, 1]) < least:
                 for axis in range(4):
                     velocities[:, c, axis] = least / speed * old_velocity[t, axis % 2]
+        speed = np.hypot(velocities[0, c, 0], velocities[0, c, 1])
+        if count[c] == HISTORY and speed > DROVE_M_S and extent(boxes[c]) >= PERSON_M:
+            drove[c] = stamp
     for i in range(len(kept)):
         row, t = seen + i, kept[i]
         history[row], stamps[row], count[row] = old_boxes[t], old_stamps[t], old_count[t]
-        velocities[0, row, :2], walked[row] = old_velocity[t], old_walked[t]
-    return history, stamps, count, velocities, walked
+        velocities[0, row, :2], walked[row], drove[row] = old_velocity[t], old_walked[t], old_drove[t]
+    return history, stamps, count, velocities, walked, drove
 
 
 @compiled(f"i8[::1]({_BOXES}, {_COUNT}, {_PLANE}, {_COUNT})")
@@ -165,13 +171,15 @@ def _hidden(seen, stamp, boxes, stamps, velocity, walked):
 class Motion:
     """What is known of the boxes' motion: velocities (2, C, 4) in `map` [m/s] over 0.35 s and over 0.15 s, x and y of
     the edges that move less, and of those that move more, 0 for a box that was seen less than three times; `seen` (C,)
-    scans, at most 8. `hidden` (H, 4) are the boxes of those who walked and are not seen any more, where the walk leads,
-    and `walk` (H, 2) their velocities: at the speed seen, and, of whoever had a clear direction, once more at a run,
-    for who has just set out is faster than it looked: `hurry` (H,) times as fast.
+    scans, at most 8; `since` (C,) [s] it was last seen to drive, inf for what never was. `hidden` (H, 4) are the boxes
+    of those who walked and are not seen any more, where the walk leads, and `walk` (H, 2) their velocities: at the
+    speed seen, and, of whoever had a clear direction, once more at a run, for who has just set out is faster than it
+    looked: `hurry` (H,) times as fast.
     """
 
     velocities: NDArray[np.float64]
     seen: NDArray[np.int64]
+    since: NDArray[np.float64]
     hidden: NDArray[np.float64]
     walk: NDArray[np.float64]
     hurry: NDArray[np.float64]
@@ -193,7 +201,7 @@ class Tracker:
         # Boxes (T, HISTORY, 4) and stamps (T, HISTORY) of each track, the latest first.
         self._boxes, self._stamps = np.zeros((0, HISTORY, 4)), np.zeros((0, HISTORY))
         self._count, self._velocity = np.zeros(0, np.int64), np.zeros((0, 2))
-        self._walked = np.zeros(0, np.int64)
+        self._walked, self._drove = np.zeros(0, np.int64), np.zeros(0)
 
     @property
     def size(self) -> int:
@@ -208,10 +216,11 @@ class Tracker:
             cost = _costs(boxes, stamp, self._boxes, self._stamps, self._velocity, self._walked)
             rows, columns = linear_sum_assignment(cost)
             _assign(boxes, stamp, cost, rows, columns, self._stamps, track_of)
-        before = self._boxes, self._stamps, self._count, self._velocity, self._walked
-        history, stamps, count, velocities, walked = _follow(boxes, stamp, track_of, *before)
+        before = self._boxes, self._stamps, self._count, self._velocity, self._walked, self._drove
+        history, stamps, count, velocities, walked, self._drove = _follow(boxes, stamp, track_of, *before)
         self._boxes, self._stamps, self._count = history, stamps, count
         self._velocity = velocities[0, :, :2]
         self._walked = _walks(history, count, self._velocity, walked)
         hidden, walk, hurry = _hidden(len(boxes), stamp, history, stamps, self._velocity, self._walked)
-        return Motion(velocities[:, : len(boxes)], count[: len(boxes)], hidden, walk, hurry)
+        seen = len(boxes)
+        return Motion(velocities[:, :seen], count[:seen], stamp - self._drove[:seen], hidden, walk, hurry)
