@@ -131,8 +131,8 @@ def test_the_edge_of_what_stands_or_creeps_goes_on_for_a_moment_though_it_is_los
 @pytest.mark.parametrize(("stopped", "hesitant"), [(0.0, True), (2.1, True), (2.3, False)])
 def test_what_drove_in_the_last_two_seconds_may_go_on(stopped, hesitant):
     """Eight scans tell that it drives faster than 2 m/s for 0.2 s after it has stopped from 6 m/s."""
-    found = look(lambda t: [(18.0 + 6.0 * min(t + stopped, 0.0), 3.2, 0.0, *CAR)], scans=60).hazards(AHEAD, 0.0)
-    assert found.hesitant.tolist() == [hesitant]
+    seen = look(lambda t: [(24.0 + 6.0 * min(t + stopped, 0.0), 3.2, 0.0, *CAR)], scans=60, lidar=FINE)
+    assert seen.hazards(AHEAD, 0.0).hesitant.tolist() == [hesitant]
 
 
 PERSON = (0.5, 0.5, 1.75)
