@@ -271,9 +271,9 @@ def test_who_creeps_may_turn_in_and_is_passed_as_what_stands(along):
 
 
 def test_what_drove_a_moment_ago_may_go_on_and_is_passed_more_slowly():
-    stopped = hazard(gap=1.2, hesitant=True)
-    assert occlusion(Situation(speed=10.0, hazards=stopped), A).acceleration == pytest.approx((8.4 + 0.3 - 10.0) / 0.5)
-    far = hazard(gap=30.0 / 7.0, hesitant=True)
+    stopped = hazard(gap=1.0, hesitant=True)
+    assert occlusion(Situation(speed=10.0, hazards=stopped), A).acceleration == pytest.approx((9.0 + 0.3 - 10.0) / 0.5)
+    far = hazard(gap=30.0 / 9.0, hesitant=True)
     assert occlusion(Situation(speed=10.0, hazards=far), A) is None
 
 

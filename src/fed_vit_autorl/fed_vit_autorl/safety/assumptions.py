@@ -32,7 +32,7 @@ class Assumptions:
     max_lateral_acceleration: float = _assume(3.6, "m/s²", "openpilot: limit of its safety code")
     bend_acceleration: float = _assume(3.0, "m/s²", "UN R79 5.6.2: lane keeping; what is more is kept for corrections")
     passing_speed: float = _assume(13.9, "1/s", "own: 50 km/h where 1 m is kept beside what stands, less in proportion")
-    hesitant_speed: float = _assume(7.0, "1/s", "own: half of that beside what drove within 2 s and may go on")
+    hesitant_speed: float = _assume(9.0, "1/s", "own: two thirds of that beside what drove within 2 s and may go on")
     max_speed: float = _assume(30.0, "m/s", "SPEC F1")
     # Its surroundings
     min_gap: float = _assume(3.0, "m", "SPEC F1: collision distance")
