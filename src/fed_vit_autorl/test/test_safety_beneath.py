@@ -62,3 +62,21 @@ def test_its_memory_is_bounded():
         low = np.stack((np.full(100, 6.0), 0.5 * np.arange(100) + 100.0 * k, np.zeros(100)), axis=-1)
         beneath.update(low, at(6.0), 0.0)
     assert len(beneath.update(NOTHING, at(6.0), 0.0)) == MAX_POINTS
+
+
+@pytest.mark.parametrize(("left", "there"), [(3.1, False), (2.9, True)])
+def test_the_way_is_what_is_left_in_any_direction(left, there):
+    place, beneath = (1.0 + 4.8, 2.0 - 3.6, 0.8), Beneath()  # 6 m away, straight ahead of who drives to it
+    beneath.update(np.array([place]), (1.0, 2.0, HEIGHT), STEEPEST)
+    near = 1.0 + 0.8 * (6.0 - left), 2.0 - 0.6 * (6.0 - left), HEIGHT
+    assert beneath.update(NOTHING, near, STEEPEST).tolist() == ([list(place[:2])] if there else [])
+
+
+def test_what_is_seen_again_beside_any_that_is_remembered_is_no_other():
+    places = np.array([[6.0, 0.0, 0.8], [6.0, 5.0, 0.7], [6.0, -5.0, 0.6]])
+    beneath = Beneath()
+    beneath.update(places, at(6.0), STEEPEST)
+    assert beneath.update(NOTHING, at(6.0), 0.0).tolist() == places[:, :2].tolist()
+    again = np.array([[6.1, 0.1, 0.8], [6.0, 5.2, 0.7], [6.2, -5.2, 0.6], [6.0, -5.4, 0.6]])
+    beneath.update(again, at(6.0), 0.0)
+    assert beneath.update(NOTHING, at(6.0), 0.0).tolist() == [*places[:, :2].tolist(), [6.0, -5.4]]

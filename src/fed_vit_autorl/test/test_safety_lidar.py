@@ -1,14 +1,28 @@
-"""Obstacles from raw scans of a world of boxes: ground, kerbs, bridges, clusters, velocities, blind sectors."""
+"""Obstacles from raw scans of a world of boxes: ground, kerbs, bridges, clusters, blind sectors."""
 
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
 from fed_vit_autorl.safety.assumptions import Assumptions
 from fed_vit_autorl.safety.lidar import (
+    CELL_M,
+    FIT_POINTS,
+    FIT_RANGE_M,
+    FIT_SAMPLE,
+    GRID_AHEAD_M,
+    GRID_BACK_M,
+    GRID_SIDE_M,
     MAX_CLUSTERS,
+    RIDGE,
     SECTORS,
+    SMEAR_M,
+    SUPPORT_CELL_M,
+    SUPPORT_RANGE_M,
     THIN_M,
     boxes,
     cluster,
@@ -16,9 +30,10 @@ from fed_vit_autorl.safety.lidar import (
     ground_height,
     sector_returns,
     steepest,
+    supported,
     thin,
 )
-from fed_vit_autorl.safety.tracker import FORGET_S, MAX_TRACKS, REMEMBER_S, WALK_BRAKE, Tracker
+from fed_vit_autorl.safety.view import bearings
 from fed_vit_autorl.simulation.lidar import LidarSpec
 from fed_vit_autorl.simulation.raybox import BoxLidar
 
@@ -167,230 +182,6 @@ def test_thinning_keeps_one_point_per_cell():
     assert thin(points).tolist() == [0, 2, 3]
 
 
-# Velocities
-
-DT = 0.05
-
-
-def box(x, y, length=4.5, width=1.8):
-    return [x - length / 2, y - width / 2, x + length / 2, y + width / 2]
-
-
-def follow(tracker, *paths, first=0, frames=8):
-    for k in range(first, frames):
-        motion = tracker.update(np.array([path(k * DT) for path in paths]), k * DT)
-    return motion
-
-
-def test_a_steady_velocity_is_found_in_both_windows():
-    motion = follow(Tracker(), lambda t: box(10 + 8 * t, 2 - 3 * t), lambda t: box(30 - 12 * t, -4))
-    assert motion.velocities[0] == pytest.approx(np.array([[8.0, -3.0] * 2, [-12.0, 0.0] * 2]), abs=1e-6)
-    assert motion.velocities[1] == pytest.approx(motion.velocities[0], abs=1e-6)
-    assert motion.seen.tolist() == [8, 8]
-
-
-def test_a_braking_vehicle_shows_first_in_the_short_window():
-    motion = follow(Tracker(), lambda t: box(10 + 10 * t - 4 * t**2, 0))  # 10 - 8 t
-    true = 10 - 8 * 7 * DT
-    assert abs(motion.velocities[1, 0, 0] - true) < abs(motion.velocities[0, 0, 0] - true)
-    assert motion.velocities[1, 0, 0] == pytest.approx(true + 8 * 1.5 * DT, abs=1e-6)
-
-
-def test_a_part_that_comes_into_view_is_no_motion():
-    motion = follow(Tracker(), lambda t: [10, 0, 12 + 6 * t, 2])
-    assert motion.velocities[0, 0].tolist() == [0.0] * 4
-
-
-@pytest.mark.parametrize(("speed", "length", "drove"), [(2.2, 4.0, True), (1.8, 4.0, False), (2.2, 0.8, False)])
-def test_what_stands_is_known_to_have_driven(speed, length, drove):
-    tracker = Tracker()
-    assert follow(tracker, lambda t: box(10 + speed * t, 0, length, 0.8), frames=7).since.tolist() == [math.inf]
-    motion = follow(tracker, lambda t: box(10 + speed * min(t, 0.6), 0, length, 0.8), first=7, frames=40)
-    # At 0.6 s it stops; over eight scans it is faster than 2 m/s for one more of them.
-    last = 0.65 if drove else -math.inf
-    assert motion.since.tolist() == pytest.approx([39 * DT - last])
-
-
-def test_what_drove_is_still_known_when_it_was_hidden_for_a_moment():
-    tracker = Tracker()
-    follow(tracker, lambda t: box(10 + 8 * t, 0))
-    tracker.update(np.zeros((0, 4)), 8 * DT)
-    motion = tracker.update(np.array([box(10 + 8 * 9 * DT, 0), box(50, 0)]), 9 * DT)
-    assert motion.since.tolist() == [0.0, math.inf]
-
-
-def test_what_was_seen_less_than_three_times_has_no_velocity():
-    tracker = Tracker()
-    for k in range(2):
-        motion = tracker.update(np.array([box(10 + k, 0)]), k * DT)
-    assert not motion.velocities.any()
-    assert motion.seen.tolist() == [2]
-    assert tracker.update(np.array([box(12, 0)]), 2 * DT).velocities[1, 0] == pytest.approx([20.0, 0.0] * 2)
-
-
-def test_a_box_that_is_hidden_for_a_moment_keeps_its_history():
-    tracker = Tracker()
-    follow(tracker, lambda t: box(10 + 8 * t, 0))
-    tracker.update(np.zeros((0, 4)), 8 * DT)
-    motion = tracker.update(np.array([box(10 + 8 * 9 * DT, 0)]), 9 * DT)
-    assert motion.seen.tolist() == [8]
-    assert motion.velocities[0, 0, 0] == pytest.approx(8.0)
-
-
-def test_a_box_that_is_hidden_for_long_is_forgotten():
-    tracker = Tracker()
-    follow(tracker, lambda t: box(10, 0))
-    late = 7 * DT + FORGET_S + 0.01
-    tracker.update(np.zeros((0, 4)), late)
-    assert tracker.size == 0
-    assert tracker.update(np.array([box(10, 0)]), late + DT).seen.tolist() == [1]
-
-
-def walk(t):
-    """A person at 1.5 m/s, edges of half a metre."""
-    return box(10, 4 - 1.5 * t, 0.5, 0.5)
-
-
-def hidden_person():
-    """A tracker that has seen a person walk for eight scans, then nobody for 0.8 s."""
-    tracker = Tracker()
-    follow(tracker, walk)
-    for k in range(8, 8 + round(0.8 / DT)):
-        tracker.update(np.zeros((0, 4)), k * DT)
-    return tracker, (8 + round(0.8 / DT)) * DT
-
-
-def test_who_walked_and_was_hidden_is_no_stranger_where_the_walk_leads():
-    tracker, now = hidden_person()
-    motion = tracker.update(np.array([walk(now)]), now)
-    assert motion.seen.tolist() == [8]
-    assert motion.velocities[0, 0] == pytest.approx([0.0, -1.5] * 2)
-
-
-def test_who_walked_and_is_hidden_is_where_the_walk_leads():
-    tracker, now = hidden_person()
-    motion = tracker.update(np.array([box(10, -8)]), now)
-    assert motion.hidden[0] == pytest.approx(walk(now))
-    assert motion.walk[0] == pytest.approx([0.0, -1.5])
-
-
-@pytest.mark.parametrize(("speed", "at"), [(0.7, [0.7]), (1.5, [1.5, 2.2]), (2.5, [2.5])])
-def test_who_clearly_walked_may_have_hurried_since(speed, at):
-    tracker = Tracker()
-    follow(tracker, lambda t: box(10, 4 - speed * t, 0.5, 0.5))
-    motion = tracker.update(np.zeros((0, 4)), 1.0)
-    assert motion.walk[:, 1] == pytest.approx([-one for one in at])
-    assert motion.hurry == pytest.approx([one / speed for one in at])
-    seen_last = 4 - speed * 7 * DT
-    assert motion.hidden[:, 1] + 0.25 == pytest.approx([seen_last - one * (1.0 - 7 * DT) for one in at])
-
-
-@pytest.mark.parametrize(("wide", "walkers"), [(4, 1), (5, 0)])
-def test_what_was_wider_just_now_is_no_walker(wide, walkers):
-    """The crown of a tree, say, of which little is seen once: the edges of the wide boxes move, too."""
-    tracker = Tracker()
-    follow(tracker, lambda t: box(10, 4 - 1.5 * t, 0.5 if t > (wide - 0.5) * DT else 1.1, 0.5))
-    assert len(tracker.update(np.zeros((0, 4)), 8 * DT).hidden) == 2 * walkers  # at a walk and at a run
-
-
-def test_who_comes_out_elsewhere_is_a_stranger():
-    tracker, now = hidden_person()
-    assert tracker.update(np.array([walk(now - 0.8)]), now).seen.tolist() == [1]  # where he was seen last, 1.2 m away
-
-
-def test_who_walked_does_not_become_the_front_of_a_car_that_passes():
-    tracker, now = hidden_person()
-    x, y = 10.0, walk(now)[1] + 0.25
-    motion = tracker.update(np.array([box(x, y, 0.3, 1.8)]), now)
-    assert motion.seen.tolist() == [1]
-    assert motion.hidden[0] == pytest.approx(walk(now))
-
-
-def test_who_walked_does_not_stop_within_a_scan_though_the_edges_say_so():
-    tracker = Tracker()
-    follow(tracker, walk, frames=14)
-    for k in (14, 15):  # something else behind, 0.4 m of it, is one cluster with the walker now
-        *near, far = walk(k * DT)
-        motion = tracker.update(np.array([[*near, far + 0.4]]), k * DT)
-        assert motion.velocities[:, 0] == pytest.approx(np.array([[0.0, -1.5 + WALK_BRAKE * (k - 13) * DT] * 2] * 2))
-
-
-def test_who_has_just_set_out_may_stop_at_once():
-    tracker = Tracker()
-    follow(tracker, walk, frames=12)
-    *near, far = walk(12 * DT)
-    motion = tracker.update(np.array([[*near, far + 0.4]]), 12 * DT)
-    assert motion.velocities[0, 0, 1] == pytest.approx(-1.5 + 0.4 * 3.5 / 42.0 / DT)  # the slope of the farther edge
-
-
-def test_who_walked_and_has_stopped_stands():
-    tracker = Tracker()
-    follow(tracker, walk, frames=14)
-    for k in range(14, 32):  # 1.5 m/s take 0.75 s at 2 m/s²
-        motion = tracker.update(np.array([walk(13 * DT)]), k * DT)
-    assert not motion.velocities.any()
-
-
-def test_what_is_faster_than_anyone_runs_is_no_person_to_remember():
-    tracker = Tracker()
-    follow(tracker, lambda t: box(40 - 8 * t, 4 - 2 * t, 0.5, 0.5))  # a part of an oncoming car
-    assert len(tracker.update(np.zeros((0, 4)), 8 * DT).hidden) == 0
-
-
-def test_a_single_column_of_returns_is_no_person_to_remember():
-    tracker = Tracker()
-    follow(tracker, lambda t: box(10 - 2.3 * t, 0.8, 0.05, 0.09))  # of a side seen at a slant
-    assert len(tracker.update(np.zeros((0, 4)), 8 * DT).hidden) == 0
-    tracker.reset()
-    follow(tracker, lambda t: box(10 - 2.3 * t, 0.8, 0.05, 0.25 if t == 0.1 else 0.09))  # a second one in one scan
-    assert len(tracker.update(np.zeros((0, 4)), 8 * DT).hidden) == 1
-
-
-def test_who_walked_is_forgotten_in_the_end():
-    tracker, now = hidden_person()
-    tracker.update(np.zeros((0, 4)), now + REMEMBER_S)
-    assert tracker.size == 0
-
-
-def test_boxes_too_far_apart_are_two_things():
-    tracker = Tracker()
-    follow(tracker, lambda t: box(10, 0))
-    assert tracker.update(np.array([box(14, 0)]), 8 * DT).seen.tolist() == [1]
-    assert tracker.update(np.array([box(15, 0)]), 9 * DT).seen.tolist() == [2]
-
-
-def test_spray_has_a_narrow_gate():
-    tracker = Tracker()
-    tracker.update(np.array([box(10, 0, 0.1, 0.1)]), 0.0)
-    assert tracker.update(np.array([box(11, 0, 0.1, 0.1)]), DT).seen.tolist() == [1]
-    tracker.reset()
-    tracker.update(np.array([box(10, 0, 0.1, 0.1)]), 0.0)
-    assert tracker.update(np.array([box(10.2, 0, 0.1, 0.1)]), DT).seen.tolist() == [2]
-
-
-def test_swapped_order_does_not_swap_the_tracks():
-    tracker = Tracker()
-    follow(tracker, lambda t: box(10 + 8 * t, 0), lambda t: box(10, 5))
-    motion = tracker.update(np.array([box(10, 5), box(10 + 8 * 8 * DT, 0)]), 8 * DT)
-    assert motion.velocities[0, :, 0] == pytest.approx([0.0, 8.0], abs=1e-6)
-
-
-def test_the_number_of_tracks_is_bounded():
-    tracker = Tracker()
-    grid = np.array([box(5.0 * i, 5.0 * j) for i in range(15) for j in range(15)])
-    motion = tracker.update(grid, 0.0)
-    assert tracker.size == len(motion.seen) == MAX_TRACKS
-    tracker.update(grid[:10] + 500.0, DT)
-    assert tracker.size == MAX_TRACKS
-
-
-def test_a_repeated_stamp_gives_no_velocity():
-    tracker = Tracker()
-    for _ in range(4):
-        motion = tracker.update(np.array([box(10, 0)]), 1.0)
-    assert not motion.velocities.any()
-
-
 def test_what_is_seen_of_a_turned_box():
     # The near corner of a car at 45° is the centre minus (length + width) / 2 · sin 45°.
     seen = found(scan((20.0, 0.0, math.pi / 4, 4.5, 1.8, 1.5)))
@@ -426,3 +217,159 @@ def test_a_sector_begins_at_its_edge_whatever_the_point_before():
 def test_clusters_are_numbered_from_behind_and_from_the_right():
     points = np.array([[20.0, 5, 1], [20.0, -5, 1], [-10.0, 9, 1], [40.0, 0, 1]], np.float32)
     assert cluster(points)[0].tolist() == [3, 2, 1, 4]
+
+
+# Against references in numpy and scipy
+
+SEEDS = st.integers(0, 10_000)
+
+
+def ground(rng, count, slope=(0.0, 0.0), offset=0.0, noise=0.02):
+    """Points on a plane, nowhere farther than the fit reaches."""
+    x, y = rng.uniform(-17.0, 17.0, (2, count))
+    z = slope[0] * x + slope[1] * y + offset + rng.normal(0.0, noise, count)
+    return np.column_stack((x, y, z)).astype(np.float32)
+
+
+def height_of(points):
+    return ground_height(points, np.hypot(points[:, 0], points[:, 1]))
+
+
+def least_squares(points):
+    """Heights of the plane through all of the points, kept level as `RIDGE` says."""
+    given_there = np.column_stack((points[:, :2], np.ones(len(points)))).astype(float)
+    normal = given_there.T @ given_there + np.diag(RIDGE)
+    return given_there @ np.linalg.solve(normal, given_there.T @ points[:, 2].astype(float))
+
+
+@settings(max_examples=30)
+@given(SEEDS, st.floats(-0.02, 0.02), st.floats(-0.02, 0.02), st.floats(-0.05, 0.05))
+def test_the_ground_is_the_plane_of_least_squares(seed, slope_x, slope_y, offset):
+    points = ground(np.random.default_rng(seed), 200, (slope_x, slope_y), offset)
+    assert height_of(points) == pytest.approx(least_squares(points), abs=1e-5)
+
+
+def test_what_is_far_from_the_plane_is_not_of_it():
+    # 0.12 m and 0.03 m per metre: at 10 m 0.42 m
+    rng = np.random.default_rng(0)
+    points, angle = ground(rng, 300), rng.uniform(-np.pi, np.pi, 100)
+    ring = np.column_stack((10.0 * np.cos(angle), 10.0 * np.sin(angle), np.full(100, 0.44)))
+    everything = np.concatenate((points, ring)).astype(np.float32)
+    assert height_of(everything)[:300] == pytest.approx(least_squares(points), abs=1e-5)
+    ring[:, 2] = 0.3
+    assert height_of(np.concatenate((points, ring)).astype(np.float32)).mean() > 0.05
+
+
+@pytest.mark.parametrize(("count", "level"), [(FIT_POINTS - 1, True), (FIT_POINTS, False)])
+def test_a_few_points_are_no_ground(count, level):
+    points = ground(np.random.default_rng(0), count, (0.02, 0.0))
+    assert (height_of(points) == 0.0).all() == level
+
+
+def test_the_ground_is_looked_for_where_it_is_near():
+    points, far = ground(np.random.default_rng(0), 200), np.array([[FIT_RANGE_M + 0.1, y, 0.5] for y in range(200)])
+    far[:, 1] *= 0.01
+    assert height_of(np.concatenate((points, far)).astype(np.float32))[:200] == pytest.approx(
+        least_squares(points), abs=1e-5
+    )
+
+
+def test_a_sample_of_many_points_is_enough_for_the_plane():
+    points = ground(np.random.default_rng(0), 3 * FIT_SAMPLE)
+    points[np.arange(len(points)) % 3 > 0, 2] += 0.1  # only every third counts
+    assert height_of(points)[::3] == pytest.approx(least_squares(points[::3]), abs=1e-5)
+
+
+def test_the_ground_s_offset_is_bounded():
+    points = ground(np.random.default_rng(0), 400, offset=0.4, noise=0.0)
+    near = np.hypot(points[:, 0], points[:, 1]) > 10.0  # as far from the plane as the band goes
+    assert height_of(points[near]).max() <= 0.25 + 1e-3 + 2 * 0.1 * 17.0
+    assert height_of(ground(np.random.default_rng(0), 400, offset=-0.11, noise=0.0)) == pytest.approx(-0.11, abs=1e-3)
+
+
+@settings(max_examples=30)
+@given(SEEDS)
+def test_a_return_needs_others_around_it_up_close(seed):
+    rng = np.random.default_rng(seed)
+    points = np.concatenate((rng.uniform(-3.0, 3.0, (150, 3)), rng.uniform(-14.0, 14.0, (50, 3)))).astype(np.float32)
+    square = points[:, 0] ** 2 + points[:, 1] ** 2
+    needed = A.spray_share * 0.1 / (6.1e-4 * np.maximum(square, 1.0))
+    cells = np.floor((points[:, :2] + np.float32(SUPPORT_RANGE_M)) * np.float32(1.0 / SUPPORT_CELL_M))
+    asks = (needed > 1.0) & (square < SUPPORT_RANGE_M**2)
+    around = (np.abs(cells[:, None] - cells[None]) <= 1.0).all(axis=2) & asks[None]
+    assert supported(points, A).tolist() == (~asks | (around.sum(axis=1) >= needed)).tolist()
+
+
+@settings(max_examples=30)
+@given(SEEDS, st.integers(1, 120))
+def test_clusters_are_the_connected_cells_of_smeared_points(seed, count):
+    points = np.random.default_rng(seed).uniform((-16.0, -26.0, 0.0), (30.0, 26.0, 1.0), (count, 3)).astype(np.float32)
+    columns, rows = int((GRID_BACK_M + GRID_AHEAD_M) / CELL_M) + 1, int(2 * GRID_SIDE_M / CELL_M) + 1
+    taken = np.zeros((columns, rows), bool)
+
+    def cells(at):
+        corner = np.array((GRID_BACK_M, GRID_SIDE_M), np.float32)
+        found_there = np.floor((at + corner) * np.float32(1.0 / CELL_M)).astype(int)
+        inside = ((found_there >= 0) & (found_there < (columns, rows))).all(axis=1)
+        return found_there, inside
+
+    own, inside = cells(points[:, :2])
+    smear = np.float32(SMEAR_M) / np.maximum(np.hypot(points[:, 0], points[:, 1]), np.float32(SMEAR_M))
+    for step in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        there, in_grid = cells(points[:, :2] * (np.float32(1.0) + np.float32(step) * smear)[:, None])
+        taken[tuple(there[inside & in_grid].T)] = True
+    labelled, number = ndimage.label(taken, np.ones((3, 3)))
+    expected = np.where(inside, labelled[tuple(np.where(inside[:, None], own, 0).T)], 0)
+    labels, clusters = cluster(points)
+    assert clusters == number
+    assert labels.tolist() == expected.tolist()
+
+
+@settings(max_examples=30)
+@given(SEEDS)
+def test_boxes_are_the_extremes_of_each_cluster(seed):
+    rng = np.random.default_rng(seed)
+    points, labels = rng.uniform(-50.0, 50.0, (40, 2)), np.sort(rng.integers(0, 4, 40))
+    order = rng.permutation(40)
+    start = np.searchsorted(labels, np.unique(labels[labels > 0]))
+    placed = np.empty((40, 2))
+    placed[order] = points
+    expected = [
+        [*points[labels == label].min(axis=0), *points[labels == label].max(axis=0)]
+        for label in np.unique(labels)
+        if label
+    ]
+    assert boxes(placed, order, start).tolist() == expected
+
+
+def test_what_is_known_of_a_scan_s_obstacles_agrees_with_itself():
+    points = scan((22.0, 1.0, 0.0, 4.5, 1.8, 1.5), (9.0, -4.0, 0.3, 4.5, 1.8, 1.5), (5.0, 30.0, 0.0, 4.5, 1.8, 3.0))
+    seen = found(np.concatenate((points, np.full((3, 4), np.nan, np.float32))))
+    assert set(seen.labels.tolist()) == {0, 1, 2}  # what is 29 m to the left is outside of the grid
+    ends = [*seen.start[1:].tolist(), len(seen.order)]
+    assert (seen.labels[seen.order[: seen.start[0]]] == 0).all()
+    for label, (begin, end) in enumerate(zip(seen.start, ends, strict=True), 1):
+        members = seen.order[begin:end]
+        assert members.tolist() == np.flatnonzero(seen.labels == label).tolist()
+        square = ((seen.points[members, :2] - SPEC.base_from_lidar[:2, 3]) ** 2).sum(axis=1).min()
+        assert seen.solidity[label - 1] == pytest.approx(len(members) / max(0.1 / (6.1e-4 * square), 1.0))
+    bins, distance = bearings(seen.points)
+    assert (seen.bins.tolist(), seen.distance.tolist()) == (bins.tolist(), distance.tolist())
+    finite = points[np.isfinite(points).all(axis=1), :3] @ SPEC.base_from_lidar[:3, :3].T.astype(np.float32)
+    expected = finite[np.hypot(*(finite + SPEC.base_from_lidar[:3, 3])[:, :2].T) < A.lidar_range]
+    assert seen.returns == pytest.approx(expected, abs=1e-5)
+    assert seen.sector_returns.tolist() == sector_returns(seen.returns).tolist()
+    assert seen.steepest == steepest(seen.returns)
+
+
+@pytest.mark.parametrize(
+    ("place", "left_out"),
+    [
+        ((-0.9, 0.9), True), ((3.6, -0.9), True), ((-1.0, 0.0), False), ((3.8, 0.0), False), ((1.0, 0.95), False),
+        ((1.0, -0.95), False), ((79.9, 0.0), False), ((0.0, 80.1), True),
+    ],
+)  # fmt: skip
+def test_the_own_body_reaches_from_bumper_to_bumper(place, left_out):
+    at = np.array([*place, 1.0]) - SPEC.base_from_lidar[:3, 3]
+    lone = found(np.concatenate((scan(), [[*at, 0.0]])).astype(np.float32))
+    assert len(lone.returns) == len(found(scan()).returns) + (not left_out)

@@ -19,19 +19,19 @@ HIGH, LOW = (1.2, 2.4), (0.0, 1.0)
 WALL = 20.0
 
 
-def seen(spans, depth=PLACE):
-    """Obstacles of a scan with a wall all around, and at `depth` something that each column at -3° to 3° from `ANGLE`
+def seen(spans, depth=PLACE, middle=30, base=SPEC.base_from_lidar):
+    """Obstacles of a scan with a wall all around, and at `depth` something that each column at -3° to 3° from `middle`
     meets between the heights that `spans` gives it; None: nothing."""
     returns = []
     for degree in range(-180, 180):
         azimuth = math.radians(degree)
-        span = spans.get(degree - 30)
+        span = spans.get(degree - middle)
         for slope in np.tan(SPEC.elevations):
             at = depth if span and span[0] <= SPEC.z + slope * depth <= span[1] else WALL
             if slope < 0.0:
                 at = min(at, -SPEC.z / slope)
             returns.append((at * math.cos(azimuth), at * math.sin(azimuth), at * slope))
-    return extract(np.array(returns, np.float32), SPEC.base_from_lidar, A)
+    return extract(np.array(returns, np.float32), base, A)
 
 
 def hangs(spans, place=PLACE):
@@ -73,3 +73,13 @@ def test_several_places_are_told_apart():
     found = seen({-2: HIGH, 2: (0.0, 2.4)})
     places = [MOUNT[:2] + PLACE * np.array([math.cos(a), math.sin(a)]) for a in np.radians([28.0, 32.0])]
     assert hanging(np.array(places), found, MOUNT, A.lidar_column).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("middle", [-155, -60, 85, 120])
+def test_it_is_told_in_every_direction_from_a_lidar_that_is_mounted_to_the_side(middle):
+    base = SPEC.base_from_lidar.copy()
+    base[:2, 3] = 0.4, -0.8
+    place = base[:2, 3] + PLACE * np.array([math.cos(math.radians(middle)), math.sin(math.radians(middle))])
+    for spans, expected in ((all_of(HIGH), True), (all_of((0.0, 2.4)), False)):
+        found = seen(spans, middle=middle, base=base)
+        assert hanging(place[None], found, base[:3, 3], A.lidar_column).tolist() == [expected]
