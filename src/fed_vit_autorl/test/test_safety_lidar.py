@@ -86,6 +86,31 @@ def test_returns_from_the_own_body_and_from_far_away_are_left_out():
     assert len(found(np.concatenate((scan(), own, far))).points) == 0
 
 
+def raised(distance, height):
+    """How many obstacle points there are of 20 at that height above a road that rises by 3 %."""
+    road, top = scan()[:, :3], np.array([[distance, y, 0.0] for y in np.arange(-2.0, 2.0, 0.2)])
+    top[:, 0] -= SPEC.base_from_lidar[0, 3]
+    top[:, 2] = height - SPEC.base_from_lidar[2, 3]
+    everything = np.concatenate((road[np.isfinite(road).all(axis=1)], top)).astype(np.float32)
+    everything[:, 2] += 0.03 * (everything[:, 0] + SPEC.base_from_lidar[0, 3])
+    return len(found(everything).points)
+
+
+@pytest.mark.parametrize(
+    ("distance", "height", "count"),
+    [(10.0, 0.25, 0), (10.0, 0.45, 20), (40.0, 0.5, 0), (40.0, 0.8, 20), (40.0, 2.6, 0)],
+)
+def test_obstacles_rise_above_the_road_by_more_than_kerbs_and_its_slope_s_change(distance, height, count):
+    assert raised(distance, height) == count  # 0.2 m and 0.012 m per metre; below 2.4 m
+
+
+@pytest.mark.parametrize(("distance", "count"), [(8.9, 0), (9.2, 1)])
+def test_a_lone_return_is_a_drop_where_the_least_obstacle_gives_more(distance, count):
+    # Half of 0.1 m² at 6.1e-4 sr a return: more than one below 9.05 m.
+    lone = np.array([[distance, 0.0, -1.0, 0.0]], np.float32)
+    assert len(found(np.concatenate((scan(), lone))).points) == count
+
+
 def test_lost_rays_are_left_out():
     points = scan((22.0, 1.0, 0.0, 4.5, 1.8, 1.5))
     lost = np.full((50, 4), np.nan, np.float32)
@@ -118,6 +143,11 @@ def test_points_outside_the_grid_belong_to_no_cluster():
     labels, count = cluster(points)
     assert count == 1
     assert labels.tolist() == [1, 0, 0, 0, 0]
+
+
+def test_the_grid_reaches_to_its_corner():
+    points = np.array([[-15.0, -25.0, 1], [-15.01, 0.0, 1], [0.0, -25.01, 1]], np.float32)
+    assert cluster(points)[0].tolist() == [1, 0, 0]
 
 
 def test_every_cluster_holds_a_point():
@@ -170,6 +200,12 @@ def test_the_lowest_beam_is_found_whatever_stands_around():
     assert steepest(stray) == pytest.approx(math.tan(0.35), rel=0.01)
     assert steepest(np.zeros((0, 3), np.float32)) == 0.0
     assert steepest(np.ones((9, 3), np.float32)) == 0.0  # it sees nothing below itself
+
+
+def test_one_beam_in_a_hundred_may_be_steeper_than_the_lowest():
+    slopes = np.random.default_rng(0).permutation(np.arange(1, 101)) / 100.0
+    points = np.column_stack((6.0 * np.ones(100), 8.0 * np.ones(100), -10.0 * slopes)).astype(np.float32)
+    assert steepest(points) == pytest.approx(0.99)
 
 
 def test_boxes_bound_their_clusters():

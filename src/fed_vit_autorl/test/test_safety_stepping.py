@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fed_vit_autorl.reinforcement.route import Pose
+from fed_vit_autorl.reinforcement.route import Pose, to_map
 from fed_vit_autorl.safety.assumptions import Assumptions
 from fed_vit_autorl.safety.recent import Past, Recent
 from fed_vit_autorl.safety.stepping import stepped
@@ -18,13 +20,15 @@ def view_of(*points):
     return view(*bearings(np.array(points, np.float32)))
 
 
-def recent(scans, views=None):
-    """Scans 0.1 s apart, the last one now, each a list of points; all is in view, and free behind, without `views`."""
+def recent(scans, views=None, here=HERE):
+    """Scans 0.1 s apart, the last one now, each a list of points as they are seen from `here`; all is in view, and free
+    behind, without `views`.
+    """
     made = Recent()
     for k, points in enumerate(scans):
         stamp = 0.1 * (k - len(scans) + 1)
         seen = OPEN if views is None else views[k]
-        made.update(Past(np.array(points, float).reshape(-1, 2), HERE, stamp, seen))
+        made.update(Past(to_map(np.array(points, float).reshape(-1, 2), here), here, stamp, seen))
     return made
 
 
@@ -112,3 +116,37 @@ def test_the_side_of_a_car_that_drives_past_does_not_step_out():
 def test_two_people_side_by_side_are_no_car():
     pair = [[(10.0, y), (11.5, y)] for y in WALK]
     assert speed(recent(pair), *pair[-1]) == pytest.approx(1.0)
+
+
+WALKER, FAR = [[(10.0, y)] for y in WALK], [[(30.0, y)] for y in (3.0, 2.7, 2.4, 2.1, 1.8, 1.5)]
+PARKED, GONE = [[(10.4, 1.55), *scan] for scan in WALKER], [[(10.4, 1.55), *scan] for scan in WALKER[:-1]] + WALKER[-1:]
+SCENES = {
+    "walks": (WALKER, None, 10.0, 1.0),
+    "somebody farther along": ([[(11.0, 1.55), *scan] for scan in WALKER[:-1]] + WALKER[-1:], None, 10.0, 1.0),
+    "beside what is parked": (PARKED, None, 10.0, 1.0),
+    "beside what has gone": (GONE, None, 10.0, 0.0),
+    "beside what is hidden": (GONE, [OPEN] * 5 + [view_of((10.0, 1.5))], 10.0, 1.0),
+    "was there": ([[(10.1, 1.5)], *WALKER[1:]], None, 10.0, 0.0),
+    "far away": (FAR, None, 30.0, 3.0),
+    "was there, far away": ([[(30.3, 1.5)], *FAR[1:]], None, 30.0, 0.0),
+    "was hidden": (WALKER, [view_of((9.0, 1.35))] * 5 + [OPEN], 10.0, 0.0),
+    "is seen over something": (WALKER, [OPEN] * 5 + [view_of((9.0, 1.35))], 10.0, 0.0),
+}
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(sorted(SCENES)), st.floats(-3.0, 3.0), st.floats(-200.0, 200.0), st.floats(-200.0, 200.0))
+def test_it_is_the_same_wherever_the_ego_is_and_heads(name, yaw, x, y):
+    here, (scans, views, ahead, expected) = Pose(x, y, yaw), SCENES[name]
+    place = to_map(np.array([[ahead, 1.5]]), here)[0]
+    assert speed(recent(scans, views, here), place, heading=yaw) == pytest.approx(expected, abs=1e-6)
+
+
+def test_who_steps_out_beside_somebody_who_stays_is_alone():
+    # 1.5 m farther from the corridor somebody else came: no vehicle is that wide, and nobody was 1 m along.
+    scans = [
+        [(10.0, y), (10.0, 3.2 + age), (11.0, 1.55)]
+        for y, age in zip(WALK, (0.5, 0.4, 0.3, 0.2, 0.1, 0.0), strict=True)
+    ]
+    scans[-1] = scans[-1][:2]
+    assert speed(recent(scans), (10.0, 1.5)) == pytest.approx(1.0)

@@ -1,6 +1,6 @@
 """``fedvit train fleet-policy``: does a fleet's policy beat each vehicle's own on the others' towns?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
@@ -58,7 +58,7 @@ class Study:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def run(self) -> dict:
-        """Collect, learn alone and together, judge on held-out drives: by error, and by driving."""
+        """Collect, learn alone and together, judge on held-out drives: by error, and by how they went."""
         settings = self.settings
         experience, judged = {}, {}
         for town in TOWNS:
@@ -76,21 +76,35 @@ class Study:
             name: {town: error(self.architecture, weights, judged[town]) for town in TOWNS}
             for name, weights in policies.items()
         }
-        driving = {
-            name: {town: self._interventions_per_km(name, weights, town) for town in TOWNS}
+        driven = {
+            name: {town: self.drives(name, weights, town, HELD_OUT_SEED, settings.held_out) for town in TOWNS}
             for name, weights in policies.items()
+        }
+        figures = {"error": errors} | {
+            figure: {name: {town: of(drives) for town, drives in towns.items()} for name, towns in driven.items()}
+            for figure, of in DRIVING.items()
         }
         return {
             "rows": {town: len(rows["reward"]) for town, rows in experience.items()},
             "corrected_rows": {town: int(rows["corrected"].sum()) for town, rows in experience.items()},
-            "error": errors,
-            "interventions_per_km": driving,
-            "elsewhere": {"error": elsewhere(errors), "interventions_per_km": elsewhere(driving)},
+            **figures,
+            "elsewhere": {figure: elsewhere(found) for figure, found in figures.items()},
         }
 
-    def _interventions_per_km(self, name: str, weights: Tensors, town: str) -> float:
-        driven = self.drives(name, weights, town, HELD_OUT_SEED, self.settings.held_out)
-        return 1000.0 * sum(one.interventions for one in driven) / max(sum(one.metres for one in driven), 1.0)
+
+def _metres(drives: list[Drive]) -> float:
+    return sum(one.metres for one in drives)
+
+
+DRIVING: dict[str, Callable[[list[Drive]], float]] = {
+    "reward": lambda drives: float(np.mean([one.reward for one in drives])),
+    "metres": _metres,
+    "interventions_per_km": lambda drives: (
+        1000.0 * sum(one.interventions for one in drives) / max(_metres(drives), 1.0)
+    ),
+}
+"""How a policy drove: the mean reward of a moment, the way, and how often the shield stepped in. Who hardly moves needs
+no intervention, so that the last says little without the others."""
 
 
 def elsewhere(figures: Figures) -> Figures:
