@@ -238,10 +238,10 @@ def test_what_drives_along_was_hidden_where_it_was(yaw, x, y, side):
         assert speed(past, found) == pytest.approx([expected], abs=1e-6)
 
 
-def test_what_was_farther_along_than_a_metre_is_not_who_has_come():
-    for along, expected in ((0.9, 0.4 / 0.5), (1.1, 1.0)):
-        past = driven(HERE, lambda age: [(10.0, 1.5 + age), *([(10.0 + along, 1.9)] if age == 0.5 else [])])
-        assert speed(past, edges(HERE, (10.0, 1.5, 0.0))) == pytest.approx([expected])
+@pytest.mark.parametrize(("along", "expected"), [(0.9, 0.4 / 0.5), (1.1, 1.0)])
+def test_what_was_farther_along_than_a_metre_is_not_who_has_come(along, expected):
+    past = driven(HERE, lambda age: [(10.0, 1.5 + age), *([(10.0 + along, 1.9)] if age == 0.5 else [])])
+    assert speed(past, edges(HERE, (10.0, 1.5, 0.0))) == pytest.approx([expected])
 
 
 def test_who_runs_has_come_from_as_far_as_anyone_runs():
