@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Mutation score of the safety code, module by module: `scripts/mutation.sh [modules...]`, as "rss rules"; all by default.
 # Each has a folder in out/mutation and goes on where it stopped; survivors and scores are printed. A module is judged by
-# its own tests, test_safety_<module>.py, if it has any, else by those of all.
+# its own tests, test_safety_<module>*.py, if it has any, else by those of all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
@@ -21,8 +21,9 @@ for module in "${modules[@]}"; do
     cd "out/mutation/$module"
     python "$OLDPWD/scripts/plain_kernels.py" $safety "$module"
     sed -i "s|^only_mutate = .*|only_mutate = [\"$safety/$module.py\"]|" pyproject.toml
+    own=$(printf '"%s", ' test/test_safety_"$module"*.py)
     if [ -f "test/test_safety_$module.py" ]; then
-      sed -i "/^pytest_add_cli_args_test_selection/,/^]/c pytest_add_cli_args_test_selection = [\"test/test_safety_$module.py\"]" pyproject.toml
+      sed -i "/^pytest_add_cli_args_test_selection/,/^]/c pytest_add_cli_args_test_selection = [$own]" pyproject.toml
     fi
     mutmut run --max-children "${MUTANTS_AT_A_TIME:-2}"
     mutmut results

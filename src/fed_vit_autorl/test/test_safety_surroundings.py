@@ -23,13 +23,14 @@ CAR = (4.5, 1.8, 1.5)
 AHEAD = arc(Pose(0.0, 0.0, 0.0), 0.0, 40.0)
 
 
-def look(boxes, scans=8, lidar=LIDAR):
-    """The surroundings of an ego that stands at the origin, after `scans` scans of `boxes(t)`; the last at t = 0."""
+def look(boxes, scans=8, lidar=LIDAR, here=Pose(0.0, 0.0, 0.0)):
+    """The surroundings of an ego that stands, after `scans` scans of `boxes(t)`; the last at t = 0."""
     seen = Surroundings(SPEC.base_from_lidar, A)
     for k in range(1 - scans, 1):
         solids = np.array(boxes(k * DT), float).reshape(-1, 6)
         points = lidar.scan((0.0, 0.0, 0.0), solids, np.random.default_rng(0))
-        seen.update(Scan(k * DT, points), EgoState(k * DT, (0.0, 0.0, 0.0), 0.0, 0.0))
+        seen.update(Scan(k * DT, points), EgoState(k * DT, (here.x, here.y, 0.0), here.yaw, 0.0))
+        seen.hazards(arc(here, 0.0, 40.0), 0.0)
     return seen
 
 
@@ -255,3 +256,46 @@ def test_the_view_of_a_corridor_ends_behind_what_stands_in_front_of_it():
     assert 11.4 - A.front < hidden < 15.0 - A.front
     assert seen.visible_way(diagonal, 5.0) == math.inf  # an obstacle 5 m on counts by itself
     assert seen.visible_way(AHEAD, math.inf) == math.inf
+
+
+# Wherever the ego is and heads
+
+
+def steps_out(t):
+    """Before a parked truck, and is gone since 0.1 s."""
+    person = 13.73, -2.6 + 1.5 * (t + 0.3), 0.0, 0.5, 0.55, 1.75
+    return [(18.0, -2.75, 0.0, 7.6, 2.45, 3.2), *([person] if t < -0.1 else [])]
+
+
+SCENES = {
+    "crosses from the left": lambda t: [(18.0, 9.0 - 4.0 * t, math.pi / 2, *CAR)],
+    "crosses from the right": lambda t: [(18.0, -9.0 + 4.0 * t, math.pi / 2, *CAR)],
+    "leads, and one is oncoming": lambda t: [(15.0 + 6.0 * t, 0.0, 0.0, *CAR), (30.0 - 5.0 * t, 3.2, 0.0, *CAR)],
+    "walks behind a van": lambda t: [walker(t), *([(12.0, 2.6, 0.0, 5.0, 2.0, 2.5)] if t > -0.4 else [])],
+    "turns out": lambda t: [(14.0, 2.3 - 0.4 * t, 0.0, 4.5, 1.0 + 0.8 * t, 1.5)],
+    "stepped out": steps_out,
+}
+
+
+def rows(boxes, here):
+    """By the gap: a row per hazard. Where something is alongside is left out, a parked car is so all along its side."""
+    h = look(boxes, 30, FINE, here).hazards(arc(here, 0.0, 40.0), 0.0)
+    found = zip(h.gap, h.way, h.along, h.closing, h.person, h.hesitant, strict=True)
+    return np.array(sorted(map(tuple, found)), float)
+
+
+@pytest.mark.parametrize("yaw", [0.5 * math.pi, math.pi, -0.5 * math.pi])
+@pytest.mark.parametrize("name", SCENES)
+def test_what_is_around_is_the_same_wherever_the_ego_is_and_heads(name, yaw):
+    expected = rows(SCENES[name], Pose(0.0, 0.0, 0.0))
+    assert rows(SCENES[name], Pose(45.0, -31.5, yaw)) == pytest.approx(expected, abs=0.2)
+    assert len(expected)
+
+
+@pytest.mark.parametrize("yaw", [1.0, -2.5])
+def test_the_view_ends_at_the_same_way_wherever_the_ego_is_and_heads(yaw):
+    def hidden(here):
+        seen = look(lambda t: [(12.0, 3.3, 0.0, 6.0, 0.6, 3.0)], here=here)
+        return seen.visible_way(arc(Pose(here.x, here.y, here.yaw + math.atan2(3.0, 11.0)), 0.0, 40.0), math.inf)
+
+    assert hidden(Pose(45.0, -31.5, yaw)) == hidden(Pose(0.0, 0.0, 0.0)) < math.inf
