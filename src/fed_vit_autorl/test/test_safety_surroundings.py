@@ -20,10 +20,11 @@ SPEC = LidarSpec(noise=0.0)
 LIDAR, FINE = BoxLidar(SPEC), BoxLidar(LidarSpec(columns=3600, noise=0.0))
 DT = 0.05
 CAR = (4.5, 1.8, 1.5)
-AHEAD = arc(Pose(0.0, 0.0, 0.0), 0.0, 40.0)
+ORIGIN = Pose(0.0, 0.0, 0.0)
+AHEAD = arc(ORIGIN, 0.0, 40.0)
 
 
-def look(boxes, scans=8, lidar=LIDAR, here=Pose(0.0, 0.0, 0.0)):
+def look(boxes, scans=8, lidar=LIDAR, here=ORIGIN):
     """The surroundings of an ego that stands, after `scans` scans of `boxes(t)`; the last at t = 0."""
     seen = Surroundings(SPEC.base_from_lidar, A)
     for k in range(1 - scans, 1):
@@ -99,11 +100,12 @@ SLANTED = (  # x_min, y_min, x_max, y_max [m]: of a car at 11.2 m/s on a street 
 )  # fmt: skip
 
 
-def test_what_comes_into_view_at_a_slant_to_the_map_does_not_come_from_the_side():
-    yaw, seen = math.radians(225.0), Surroundings(np.eye(4), A)
+@pytest.mark.parametrize(("mirror_x", "mirror_y"), [(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0)])
+def test_what_comes_into_view_at_a_slant_to_the_map_does_not_come_from_the_side(mirror_x, mirror_y):
+    yaw, seen = math.atan2(-mirror_y, -mirror_x), Surroundings(np.eye(4), A)
     for k, (x_min, y_min, x_max, y_max) in enumerate(SLANTED):
         share = np.linspace(0.0, 1.0, 40)
-        x, y = x_min + share * (x_max - x_min), y_min + share * (y_max - y_min)  # what is seen of its side
+        x, y = mirror_x * (x_min + share * (x_max - x_min)), mirror_y * (y_min + share * (y_max - y_min))  # of its side
         ahead, left = x * math.cos(yaw) + y * math.sin(yaw), y * math.cos(yaw) - x * math.sin(yaw)
         side = [np.column_stack((ahead, left, np.full(40, height))) for height in (0.4, 0.8, 1.2)]
         seen.update(Scan(0.1 * k, np.concatenate(side)), EgoState(0.1 * k, (0.0, 0.0, 0.0), yaw, 11.0))
@@ -287,7 +289,7 @@ def rows(boxes, here):
 @pytest.mark.parametrize("yaw", [0.5 * math.pi, math.pi, -0.5 * math.pi])
 @pytest.mark.parametrize("name", SCENES)
 def test_what_is_around_is_the_same_wherever_the_ego_is_and_heads(name, yaw):
-    expected = rows(SCENES[name], Pose(0.0, 0.0, 0.0))
+    expected = rows(SCENES[name], ORIGIN)
     assert rows(SCENES[name], Pose(45.0, -31.5, yaw)) == pytest.approx(expected, abs=0.2)
     assert len(expected)
 
@@ -298,4 +300,4 @@ def test_the_view_ends_at_the_same_way_wherever_the_ego_is_and_heads(yaw):
         seen = look(lambda t: [(12.0, 3.3, 0.0, 6.0, 0.6, 3.0)], here=here)
         return seen.visible_way(arc(Pose(here.x, here.y, here.yaw + math.atan2(3.0, 11.0)), 0.0, 40.0), math.inf)
 
-    assert hidden(Pose(45.0, -31.5, yaw)) == hidden(Pose(0.0, 0.0, 0.0)) < math.inf
+    assert hidden(Pose(45.0, -31.5, yaw)) == hidden(ORIGIN) < math.inf
