@@ -21,9 +21,10 @@ for module in "${modules[@]}"; do
     cd "out/mutation/$module"
     python "$OLDPWD/scripts/plain_kernels.py" $safety "$module"
     sed -i "s|^only_mutate = .*|only_mutate = [\"$safety/$module.py\"]|" pyproject.toml
-    own=$(printf '"%s", ' test/test_safety_"$module"*.py)
     if [ -f "test/test_safety_$module.py" ]; then
-      sed -i "/^pytest_add_cli_args_test_selection/,/^]/c pytest_add_cli_args_test_selection = [$own]" pyproject.toml
+      # The selection is what the file ends with.
+      sed -i '/^pytest_add_cli_args_test_selection/,$d' pyproject.toml
+      printf 'pytest_add_cli_args_test_selection = [%s]\n' "$(printf '"%s", ' test/test_safety_"$module"*.py)" >> pyproject.toml
     fi
     mutmut run --max-children "${MUTANTS_AT_A_TIME:-2}"
     mutmut results
