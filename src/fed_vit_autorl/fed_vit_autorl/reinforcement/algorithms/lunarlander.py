@@ -2,8 +2,7 @@
 
 Solved, as published: the mean return of the last 100 training episodes reaches 200. Federated clients step in turn, one
 step each per tick; the fleet is solved when the mean over the last 100 episodes of each client reaches 200. Schedules
-in seconds are taken at the simulator's 50 steps per second. What is tested, of every method, is the mean of the last
-policies (`Averaged`): the last one alone is one of a wavering sequence.
+in seconds are taken at the simulator's 50 steps per second.
 """
 
 from collections import deque
@@ -23,7 +22,6 @@ WINDOW = 100
 MAX_EPISODES = 2000
 MAX_STEPS = 1000
 TEST_EPISODES = 100
-AVERAGE_S, NEWEST = 15.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,7 @@ FUSION = Schedule(share_transitions=True)
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: episodes per client and steps of all clients until solved, and the mean test return of the averaged
-    policy, which acts greedily.
-    """
+    """One run: episodes per client and steps of all clients until solved, and the greedy policy's mean test return."""
 
     solved: bool
     episodes: float
@@ -103,29 +99,14 @@ class Client:
         return self.buffer.at(fresh)
 
 
-class Averaged:
-    """Exponential moving mean of parameters, taken every 15 s with a share of 0.1 for the newest: of the last minutes.
-
-    Source: averaging of a learner's iterates, Polyak and Juditsky 1992.
-    """
-
-    def __init__(self, first: dict[str, np.ndarray]) -> None:
-        self.parameters = first
-
-    def add(self, newest: dict[str, np.ndarray]) -> None:
-        """Takes in the parameters at hand."""
-        self.parameters = {name: old + NEWEST * (newest[name] - old) for name, old in self.parameters.items()}
-
-
 def solved(returns: Sequence[float]) -> bool:
     """Whether the last 100 episodes have a mean return of at least 200."""
     return len(returns) >= WINDOW and float(np.mean(returns[-WINDOW:])) >= SOLVED_RETURN
 
 
-def greedy_return(parameters: dict[str, np.ndarray], config: DQNConfig, seed: int) -> float:
+def greedy_return(learner: DQN, seed: int) -> float:
     """Mean return of the greedy policy over episodes that no training saw."""
-    environment, learner = lander(), DQN(8, 4, config)
-    learner.load(parameters)
+    environment = lander()
     total = 0.0
     for episode in range(TEST_EPISODES):
         observation, _ = environment.reset(seed=1_000_000 + 1000 * seed + episode)
@@ -140,16 +121,13 @@ def greedy_return(parameters: dict[str, np.ndarray], config: DQNConfig, seed: in
 def run_local(config: DQNConfig, seed: int, max_episodes: int = MAX_EPISODES) -> Outcome:
     """One learner alone."""
     client = Client(config, seed)
-    averaged = Averaged(client.learner.parameters())
     while len(client.returns) < max_episodes and not solved(client.returns):
         client.step()
-        if due(client.steps, AVERAGE_S):
-            averaged.add(client.learner.parameters())
     return Outcome(
         solved(client.returns),
         len(client.returns),
         client.steps,
-        greedy_return(averaged.parameters, config, seed),
+        greedy_return(client.learner, seed),
     )
 
 
@@ -164,7 +142,6 @@ def run_fleet(
     shared = ReplayBuffer(config.buffer_size * clients, (8,), seed=seed)
     filters = [DiversityFilter(schedule.diversity, seed=seed + index) for index in range(clients)]
     uploads: dict[int, dict] = {}
-    averaged = Averaged(server.parameters())
     recent: deque[float] = deque(maxlen=WINDOW * clients)
     finished = 0
     owed = 0.0
@@ -198,10 +175,9 @@ def run_fleet(
             server.load(merged)
             for client in fleet:
                 client.learner.load(merged)
-        if due(tick, AVERAGE_S):
-            averaged.add(server.parameters())
+    final = server if schedule.share_transitions else fleet[0].learner
     ok = len(recent) == recent.maxlen and float(np.mean(recent)) >= SOLVED_RETURN
-    return Outcome(ok, finished / clients, tick * clients, greedy_return(averaged.parameters, config, seed))
+    return Outcome(ok, finished / clients, tick * clients, greedy_return(final, seed))
 
 
 def due(tick: int, seconds: float) -> bool:
