@@ -1,8 +1,11 @@
 """What is too low to be seen from so near."""
 
+import math
+
 import numpy as np
 import pytest
 
+from fed_vit_autorl.reinforcement.route import Pose
 from fed_vit_autorl.safety.beneath import MAX_POINTS, Beneath
 
 HEIGHT, STEEPEST = 1.9, 0.4
@@ -41,13 +44,20 @@ def test_where_it_was_seen_first_counts_though_more_of_it_is_seen_later():
     assert found.tolist() == [[6.0, 0.0], [6.4, 0.0]]  # 6.2 and 6.6 are nearer than 0.3 m to those
 
 
-def test_it_stays_scan_after_scan_and_is_forgotten_on_demand():
+def test_it_stays_scan_after_scan():
     beneath = Beneath()
     beneath.update(np.array([[6.0, 0.0, 0.8]]), at(0.0), STEEPEST)
     for x in np.linspace(3.2, 6.0, 50):
         assert len(beneath.update(NOTHING, at(x), STEEPEST)) == 1
-    beneath.reset()
-    assert len(beneath.update(NOTHING, at(6.0), STEEPEST)) == 0
+
+
+def test_it_stays_where_it_was_beside_an_ego_whose_place_was_wrong():
+    beneath = Beneath()
+    beneath.update(np.array([[6.0, 1.0, 0.8], [5.0, 0.0, 0.7]]), at(4.0), STEEPEST)
+    # 2 m ahead and 1 m to the left of (4, 0, 0) is 2 m up and 1 m to the left of (-10, 7), turned by 90°.
+    beneath.carry(Pose(4.0, 0.0, 0.0), Pose(-10.0, 7.0, 0.5 * math.pi))
+    found = beneath.update(NOTHING, (-10.0, 7.0, HEIGHT), STEEPEST)
+    assert found == pytest.approx(np.array([[-11.0, 9.0], [-10.0, 8.0]]))
 
 
 def test_without_a_beam_downwards_nothing_low_is_seen_to_have_gone():

@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fed_vit_autorl.data.sample import EgoState
+from fed_vit_autorl.reinforcement.route import Pose
 from fed_vit_autorl.safety.assumptions import Assumptions
 from fed_vit_autorl.safety.lidar import SECTORS
-from fed_vit_autorl.safety.monitors import ClockMonitor, LocalisationMonitor, ScanMonitor, blind_sector
+from fed_vit_autorl.safety.monitors import ClockMonitor, LocalisationMonitor, ScanMonitor, blind_sector, dead_reckoned
 from fed_vit_autorl.safety.reasons import Reason
 from fed_vit_autorl.safety.types import Odometry, Scan
 
@@ -152,3 +154,13 @@ def test_a_blind_sector_ahead_is_noticed_and_one_behind_is_not():
         assert blind_sector(blind, A) is expected
         blind[sector] = 2
         assert blind_sector(blind, A) is None
+
+
+def test_dead_reckoning_follows_the_turn():
+    # A quarter of a circle of radius 10 m.
+    quarter = dead_reckoned(EgoState(0.0, (1.0, 2.0, 0.0), 0.0, 10.0 * math.pi / 2, math.pi / 2), 1.0)
+    assert quarter == Pose(
+        pytest.approx(1.0 + 10.0 * math.pi / 2 * math.sqrt(0.5)),
+        pytest.approx(2.0 + 10.0 * math.pi / 2 * math.sqrt(0.5)),
+        pytest.approx(math.pi / 2),
+    )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fed_vit_autorl.reinforcement.route import Pose, Route
+from fed_vit_autorl.reinforcement.route import Route
 from fed_vit_autorl.safety import SafetyShield
 from fed_vit_autorl.safety.assumptions import Assumptions
 from fed_vit_autorl.safety.limits import Constraint
@@ -537,6 +537,28 @@ def test_interventions_are_counted_when_they_begin():
     assert drive.shield.interventions == 2
 
 
+# What is too low to be seen
+
+
+@pytest.mark.parametrize("jump", ["place", "place after silence", "clock"])
+def test_after_a_jump_it_does_not_drive_into_what_is_too_low_to_be_seen(jump):
+    y = 0.0
+    drive = Drive(5.0, lambda t: ((30.0, y, 0.0, 0.8, 0.8, 0.6),), route=None)
+    for x in np.arange(15.0, 25.5, 5.0 * DT):  # it rolls on until 0.4 m before it, whatever it is told
+        drive.x, drive.speed = x, 5.0
+        drive.step()
+    drive.x, drive.speed = 25.5, 0.0
+    if jump == "place":
+        y = drive.y = 2.5  # it was wrong, and with it that of all around
+    elif jump == "clock":
+        drive.now += 2.0
+    else:
+        drive.break_input(0.5, odometry=None)
+        drive.y = 1.05  # it slid to the side
+    drive.run(4.0, throttle=1.0)
+    assert drive.x + A.front < 29.6
+
+
 # Repeatability
 
 
@@ -561,16 +583,3 @@ def test_the_pose_between_two_odometries_is_extrapolated():
     early = drive.shield.step(inputs, drive.now)
     late = drive.shield.step(inputs, drive.now + 0.15)
     assert acceleration(late) < acceleration(early)
-
-
-def test_the_pose_ahead_follows_the_turn():
-    from fed_vit_autorl.data.sample import EgoState
-    from fed_vit_autorl.safety.shield import _ahead
-
-    # A quarter of a circle of radius 10 m.
-    quarter = _ahead(EgoState(0.0, (1.0, 2.0, 0.0), 0.0, 10.0 * math.pi / 2, math.pi / 2), 1.0)
-    assert quarter == Pose(
-        pytest.approx(1.0 + 10.0 * math.pi / 2 * math.sqrt(0.5)),
-        pytest.approx(2.0 + 10.0 * math.pi / 2 * math.sqrt(0.5)),
-        pytest.approx(math.pi / 2),
-    )

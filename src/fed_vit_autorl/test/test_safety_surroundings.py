@@ -217,7 +217,7 @@ def test_after_forgetting_nothing_is_there():
 LOW = 20.0, 0.0, 0.0, 0.8, 0.8, 0.6  # its top passes below the lowest beam where it is 3.6 m before the LiDAR
 
 
-def drive(*legs, boxes=(LOW,)):
+def driven(*legs, boxes=(LOW,)):
     """Surroundings of an ego that drives those legs (from, to) at 5 m/s; the boxes stand there during the first one."""
     seen, stamp = Surroundings(SPEC.base_from_lidar, A), 0.0
     for leg, (begin, end) in enumerate(legs):
@@ -226,7 +226,33 @@ def drive(*legs, boxes=(LOW,)):
             points = LIDAR.scan((x, 0.0, 0.0), solids, np.random.default_rng(0))
             seen.update(Scan(stamp, points), EgoState(stamp, (x, 0.0, 0.0), 0.0, 5.0))
             stamp += DT
-    return seen.hazards(arc(Pose(x, 0.0, 0.0), 0.0, 10.0), 5.0)
+    return seen
+
+
+def drive(*legs, boxes=(LOW,)):
+    """The hazards that are left at the end."""
+    return driven(*legs, boxes=boxes).hazards(arc(Pose(legs[-1][1], 0.0, 0.0), 0.0, 10.0), 5.0)
+
+
+def seen_from(seen, there):
+    """The hazards after a scan that shows an empty road."""
+    points = LIDAR.scan((0.0, 0.0, 0.0), np.zeros((0, 6)), np.random.default_rng(0))
+    seen.update(Scan(9.0, points), EgoState(9.0, (there.x, there.y, 0.0), there.yaw, 0.0))
+    return seen.hazards(arc(there, 0.0, 10.0), 0.0)
+
+
+def test_what_is_too_low_stays_beside_an_ego_whose_place_was_wrong():
+    seen, there = driven((8.0, 15.6)), Pose(-30.0, 7.0, 1.0)
+    seen.relocate(Pose(15.6, 0.0, 0.0), there)
+    assert len(seen.hazards(arc(there, 0.0, 10.0), 0.0).way) == 0  # until the next scan nothing else is known, either
+    assert seen_from(seen, there).way.tolist() == pytest.approx([19.6 - 15.6 - A.front], abs=0.1)
+
+
+def test_what_is_too_low_stays_in_its_place_when_all_else_is_forgotten():
+    seen = driven((8.0, 15.6))
+    seen.forget()
+    assert seen_from(seen, Pose(15.6, 0.0, 0.0)).way.tolist() == pytest.approx([19.6 - 15.6 - A.front], abs=0.1)
+    assert len(seen_from(seen, Pose(-30.0, 7.0, 1.0)).way) == 0
 
 
 def test_what_stood_ahead_is_there_though_it_is_too_low_to_be_seen():

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fed_vit_autorl.compiled import compiled
+from fed_vit_autorl.reinforcement.route import Pose, to_local, to_map
 
 SAME_M, MARGIN_M = 0.3, 0.1
 NEXT_M = 4.0  # driven until the next scan or the one after
@@ -43,11 +44,11 @@ class Beneath:
     """Remembers it until it would be seen again; whether it is gone by then, nobody can tell before."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything."""
         self._kept = np.zeros((0, 3))
+
+    def carry(self, before: Pose, after: Pose) -> None:
+        """The ego is at `after` and not at `before`: what was beside it still is."""
+        self._kept[:, :2] = to_map(to_local(self._kept[:, :2], before), after)
 
     def update(
         self, low: NDArray[np.float64], lidar: tuple[float, float, float], steepest: float

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fed_vit_autorl.data.sample import EgoState
+from fed_vit_autorl.reinforcement.route import Pose
 
 from .assumptions import Assumptions
 from .lidar import SECTORS
@@ -32,6 +33,14 @@ class ClockMonitor:
         if now < before or now - before > self._a.clock_jump:
             return Reason.CLOCK_JUMP
         return None
+
+
+def dead_reckoned(ego: EgoState, dt: float) -> Pose:
+    """Where the ego is `dt` s after its state."""
+    turn = 0.5 * ego.yaw_rate * dt
+    way = ego.speed * dt
+    x, y = ego.position[0] + way * math.cos(ego.yaw + turn), ego.position[1] + way * math.sin(ego.yaw + turn)
+    return Pose(x, y, ego.yaw + 2.0 * turn)
 
 
 class LocalisationMonitor:

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fed_vit_autorl.data.sample import EgoState
+from fed_vit_autorl.reinforcement.route import Pose
 
 from .assumptions import Assumptions
-from .monitors import ClockMonitor, LocalisationMonitor, ScanMonitor, blind_sector
+from .monitors import ClockMonitor, LocalisationMonitor, ScanMonitor, blind_sector, dead_reckoned
 from .reasons import Reason
 from .surroundings import Surroundings
 from .types import Odometry, Scan, ShieldInputs
@@ -68,15 +69,22 @@ class Senses:
     def _take_odometry(self, odometry: Odometry, pushed: bool) -> None:
         if self._odometry is not None and odometry.stamp <= self._odometry.stamp:
             return
-        self._odometry = odometry
+        self._odometry, before = odometry, self._ego
         self._ego, fault = self.localisation.update(odometry, pushed)
         if fault is Reason.ODOMETRY_JUMP:
-            self.surroundings.forget()
+            self._relocate(before, self._ego)
             self._ego_fault, self._lost = None, True
             return
         self._ego_fault = fault
         # Nobody can say whether the place before the jump was the wrong one or the one after: who drives stops first.
         self._lost &= abs(self._ego.speed) >= self._a.standstill
+
+    def _relocate(self, before: EgoState, ego: EgoState) -> None:
+        passed = ego.stamp - before.stamp
+        if passed <= self._a.odometry_deadline:
+            self.surroundings.relocate(dead_reckoned(before, passed), Pose(*ego.position[:2], ego.yaw))
+        else:  # after so long it has rather driven elsewhere than been at another place
+            self.surroundings.forget()
 
     def _take_scan(self, scan: Scan | None, now: float) -> tuple[Reason | None, ...]:
         if scan is None or scan is not self._scan:

@@ -14,6 +14,7 @@ from .assumptions import Assumptions
 from .corridor import contacts, plan
 from .guidance import Guidance, Guide
 from .limits import Constraint, ConstraintHandler, steering_rate
+from .monitors import dead_reckoned
 from .mrm import NORMAL, Manoeuvre, MrmState, advance, clear
 from .reasons import Reason
 from .rules import RuleChecker, Situation, free_way
@@ -107,7 +108,7 @@ class SafetyShield:
         self, inputs: ShieldInputs, ego: EgoState, localised: bool, faults: tuple[Reason, ...], now: float
     ) -> ShieldOutput:
         a, before = self.assumptions, self._before
-        pose = _ahead(ego, now - ego.stamp)
+        pose = dead_reckoned(ego, now - ego.stamp)
         proposal = None if any(fault.startswith("proposal") for fault in faults) else inputs.proposal
         planned_at = self._senses.localisation.at(proposal.stamp) if proposal else None
         route = inputs.route if localised else None
@@ -207,14 +208,6 @@ class SafetyShield:
         command = self.handler.command(action, standing, hand_brake=done, hazard_lights=manoeuvre.active)
         self._output = ShieldOutput(command, reasons, manoeuvre)
         return self._output
-
-
-def _ahead(ego: EgoState, dt: float) -> Pose:
-    """Where the ego is `dt` s after its state."""
-    turn = 0.5 * ego.yaw_rate * dt
-    way = ego.speed * dt
-    x, y = ego.position[0] + way * math.cos(ego.yaw + turn), ego.position[1] + way * math.sin(ego.yaw + turn)
-    return Pose(x, y, ego.yaw + 2.0 * turn)
 
 
 def _lights(inputs: ShieldInputs, speed: float, now: float, a: Assumptions) -> tuple[Light, ...]:

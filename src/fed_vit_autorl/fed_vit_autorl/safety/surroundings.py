@@ -187,16 +187,20 @@ class Surroundings:
         self.forget()
 
     def forget(self) -> None:
-        """Nothing is known any more."""
+        """Nothing is known any more but the places of what is too low to be seen, which nobody would see again."""
         self._tracker.reset()
         self._recent.reset()
-        self._beneath.reset()
         self._looked: tuple[Scan | None, Obstacles | None] = (None, None)
         self._found: Obstacles  # of the latest scan that was taken in
         self._points, self._labels, self._known = np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros((1, COLUMNS))
         self._pose, self._nearest = Pose(0.0, 0.0, 0.0), np.full(BINS, np.inf)
         self._edges, self._steps = np.zeros(1), None
         self._stepping = np.zeros((0, 5))  # stamp [s], place [m], velocity [m/s]
+
+    def relocate(self, before: Pose, after: Pose) -> None:
+        """The ego is at `after` and not at `before`: forgets what was there, but for what is too low and beside it."""
+        self.forget()
+        self._beneath.carry(before, after)
 
     def look(self, scan: Scan) -> Obstacles:
         """What the scan shows, worked out once: most of the work, and none of it has to wait for the next tick."""
