@@ -93,6 +93,19 @@ def test_sideways_motion_has_to_stand_out_from_the_jitter_of_a_fast_ego():
     assert hazards(drifts(0.5), ego_speed=10.0, lidar=FINE)[0]["closing"] == pytest.approx(0.7, abs=0.1)
 
 
+def test_the_jitter_is_that_of_the_relative_speed():
+    # 0.4 m/s and 5 % of 4 m/s
+    def drifts(t):
+        return [(18.0 + 6.0 * t, 5.6 - 0.8 * t, 0.0, *CAR)]
+
+    assert hazards(drifts, ego_speed=10.0, lidar=FINE)[0]["closing"] == pytest.approx(0.8, abs=0.1)
+    assert hazards(drifts, ego_speed=20.0, lidar=FINE)[0]["closing"] == 0.0
+
+
+def test_a_vehicle_that_has_stopped_before_the_corridor_does_not_cross_any_more():
+    assert hazards(lambda t: [(18.0, 9.0 - 4.0 * min(t + 0.2, 0.0), math.pi / 2, *CAR)])[0]["closing"] == 0.0
+
+
 SLANTED = (  # x_min, y_min, x_max, y_max [m]: of a car at 11.2 m/s on a street that leads to the upper right
     (-11.04, -16.04, -9.57, -14.29), (-10.15, -15.30, -8.48, -13.34), (-10.31, -14.47, -7.73, -12.59),
     (-8.78, -13.67, -6.85, -12.04), (-8.41, -12.98, -6.04, -11.15), (-9.19, -12.92, -5.18, -10.12),
