@@ -134,8 +134,12 @@ SCENES = {
 }
 
 
+# A place is a square along the map's axes: at a slant points 0.2 m apart may share one.
+YAWS = st.builds(lambda quarter, rest: 0.5 * np.pi * quarter + rest, st.integers(-1, 2), st.floats(-0.5, 0.5))
+
+
 @settings(max_examples=20)
-@given(st.sampled_from(sorted(SCENES)), st.floats(-3.0, 3.0), st.floats(-200.0, 200.0), st.floats(-200.0, 200.0))
+@given(st.sampled_from(sorted(SCENES)), YAWS, st.floats(-200.0, 200.0), st.floats(-200.0, 200.0))
 def test_it_is_the_same_wherever_the_ego_is_and_heads(name, yaw, x, y):
     here, (scans, views, ahead, expected) = Pose(x, y, yaw), SCENES[name]
     place = to_map(np.array([[ahead, 1.5]]), here)[0]
